@@ -1,0 +1,192 @@
+//! The worker's end of its rings: poll, begin, answer, log, ring and arm.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::abi::{Entry, Layout, LogHead, d_word, u_word, unblock};
+use crate::arena::Arena;
+use crate::error::RingError;
+use crate::log_ring::LogWriter;
+use crate::memory::{EventMemory, Map};
+use crate::os::ring_eventfd;
+use crate::processor_end::{CompletionMem, SubmissionMem};
+use crate::queue::{Consumer, Producer, Unreachable};
+use crate::sync::{Ordering, fence};
+
+/// See the module. One thread of the worker uses it at a time.
+#[derive(Debug)]
+pub struct WorkerEnd {
+    sq: Consumer<SubmissionMem>,
+    cq: Producer<CompletionMem>,
+    q: EventMemory,
+    d: Map,
+    u: Map,
+    layout: Layout,
+    bell: OwnedFd,
+    up: OwnedFd,
+    socket: OwnedFd,
+    arena: Arena,
+    log: LogWriter,
+}
+
+impl WorkerEnd {
+    /// Over the maps of passed segments; made by the handshake.
+    pub fn new(
+        layout: Layout,
+        q: EventMemory,
+        d: Map,
+        u: Map,
+        bell: OwnedFd,
+        up: OwnedFd,
+        socket: OwnedFd,
+    ) -> Result<Self, RingError> {
+        // A forked child must not write the rings of its parent.
+        for map in [&d, &u] {
+            map.keep_from_forks().map_err(|source| RingError::Map {
+                name: "ring segment",
+                bytes: map.len(),
+                source,
+            })?;
+        }
+        let sq_mem = SubmissionMem { d: d.clone(), u: u.clone(), entries: layout.sq_entries() };
+        let cq_mem = CompletionMem { d: d.clone(), u: u.clone() };
+        Ok(Self {
+            sq: Consumer::new(sq_mem, layout.sq_capacity, 0),
+            cq: Producer::new(cq_mem, layout.cq_capacity, 0),
+            arena: Arena::new(layout.arena_bytes),
+            log: LogWriter::new(&layout, u.clone(), d.clone()),
+            q,
+            d,
+            u,
+            layout,
+            bell,
+            up,
+            socket,
+        })
+    }
+
+    /// The handshake socket.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Readable when the processor has rung; end of file when it is gone.
+    pub fn bell(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+
+    /// The event memory.
+    pub fn event_memory(&self) -> EventMemory {
+        self.q
+    }
+
+    /// Sizes.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Takes the next entry with its index.
+    pub fn pop(&mut self) -> Result<Option<(u32, Entry)>, Unreachable> {
+        self.sq.pop()
+    }
+
+    /// Gives the places of taken entries back; rings if the processor waits for room.
+    pub fn release_entries(&mut self) {
+        if self.sq.release() {
+            let _ = ring_eventfd(self.up.as_fd());
+        }
+    }
+
+    /// Says that the worker will sleep; true if there is nothing, so that it may.
+    pub fn arm(&mut self) -> bool {
+        self.release_entries();
+        self.sq.arm()
+    }
+
+    /// Says that the work of entry `index` begins; false if it was recalled.
+    pub fn begin(&mut self, index: u32) -> bool {
+        self.sq.begin(index)
+    }
+
+    /// True if the processor has cancelled this claim.
+    pub fn is_cancelled(&self, claim: u64) -> bool {
+        let (tag, generation) = (claim as u32, (claim >> 32) as u32);
+        tag < self.layout.tags
+            && self.d.load(d_word::CANCEL + 4 * tag as usize, Ordering::Acquire) == generation
+    }
+
+    /// Publishes one answer at once and rings if the processor sleeps. False if the ring is full,
+    /// which the credit law rules out for a correct worker.
+    pub fn push(&mut self, entry: &Entry) -> Result<bool, Unreachable> {
+        if self.cq.room() == 0 {
+            self.cq.refresh()?;
+        }
+        if self.cq.push(entry).is_none() {
+            return Ok(false);
+        }
+        if self.cq.publish() {
+            let _ = ring_eventfd(self.up.as_fd());
+        }
+        Ok(true)
+    }
+
+    /// A block of the arena; `None` until the processor gives some back.
+    pub fn take_block(&mut self, bytes: u32) -> Option<u32> {
+        self.arena.take(bytes)
+    }
+
+    /// Puts blocks named by an RSP_RELEASE entry back into the arena.
+    pub fn take_back(&mut self, entry: &Entry) {
+        let blocks = [entry.a, entry.b, entry.c, entry.d, entry.e, entry.f];
+        for block in blocks.into_iter().take(entry.value as usize) {
+            self.arena.give(unblock(block).0);
+        }
+    }
+
+    /// Gives a block back that was taken and not published.
+    pub fn give_block(&mut self, offset: u32) {
+        self.arena.give(offset);
+    }
+
+    /// Copies bytes into a taken block.
+    pub fn write_block(&mut self, offset: u32, at: u32, bytes: &[u8]) {
+        self.u.copy_in(self.layout.arena() + offset as usize + at as usize, bytes);
+    }
+
+    /// Says whether the worker waits for blocks; on true the processor is rung, since it may hold
+    /// releases back.
+    pub fn wait_for_blocks(&mut self, waits: bool) {
+        self.u.store(u_word::ARENA_WAIT, u32::from(waits), Ordering::Release);
+        if waits {
+            fence(Ordering::SeqCst);
+            let _ = ring_eventfd(self.up.as_fd());
+        }
+    }
+
+    /// Appends a log record; dropped and counted if the ring is full.
+    pub fn log(&mut self, head: LogHead, message: &[u8], fields: &[u8]) {
+        if self.log.append(head, message, fields) {
+            let _ = ring_eventfd(self.up.as_fd());
+        }
+    }
+
+    /// Position of the log ring, for RESPONSE.
+    pub fn log_position(&self) -> u32 {
+        self.log.position()
+    }
+
+    /// Sleeps until the bell rings; false if the processor is gone.
+    pub fn sleep(&self) -> io::Result<bool> {
+        sleep_on(self.bell.as_fd())
+    }
+}
+
+/// Reads the bell of a worker, blocking as the descriptor does; false at its end of file.
+pub fn sleep_on(bell: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut rung = [0u8; 64];
+    match nix::unistd::read(bell, &mut rung) {
+        Ok(n) => Ok(n > 0),
+        Err(nix::errno::Errno::EINTR | nix::errno::Errno::EAGAIN) => Ok(true),
+        Err(e) => Err(e.into()),
+    }
+}

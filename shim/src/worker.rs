@@ -1,0 +1,390 @@
+//! One worker: attach, ready, poll, reply, log, sleep.
+//!
+//! Not tied to a thread, but used by one at a time. What it must never do: begin a recalled event,
+//! reuse a block before it came back, or write anything after it was told to stop.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+
+use rings::abi::{Entry, LogHead, down, down_flag, init_failed, outcome, up, up_flag};
+use rings::attach::{AttachError, Offer, WORKER_FD_ENV, attach_worker};
+use rings::limits::CHUNK_CREDITS;
+use rings::memory::EventMemory;
+use rings::os::{adopt_from_env, monotonic_ns, realtime_ns};
+use rings::queue::Unreachable;
+use rings::worker_end::WorkerEnd;
+
+use crate::event::Event;
+use crate::log::{Level, Origin};
+use crate::reply::{Reply, ReplyBody};
+
+/// What comes down to a worker.
+#[derive(Debug)]
+pub enum Down {
+    /// Run the handler.
+    Event(Event),
+    /// Stop working on an event.
+    Cancel {
+        /// Which.
+        claim: u64,
+    },
+    /// Run the drain callback of a trigger, then call [`Worker::drained`].
+    Drain {
+        /// Which.
+        trigger: u16,
+    },
+    /// Finish what is in flight and exit.
+    Stop,
+}
+
+/// Why a worker cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ShimError {
+    /// Not started by a processor.
+    #[error("{WORKER_FD_ENV} is not set: a worker is started by the processor, not by hand")]
+    NotAWorker,
+    /// The handshake failed.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// The rings are not in a state that a correct processor leaves them in.
+    #[error("the processor broke the protocol: {0}")]
+    Protocol(&'static str),
+    /// The bell failed.
+    #[error("waiting for the processor: {0}")]
+    Bell(#[from] std::io::Error),
+    /// The processor has ended.
+    #[error("the processor is gone")]
+    ProcessorGone,
+}
+
+impl From<Unreachable> for ShimError {
+    fn from(_: Unreachable) -> Self {
+        ShimError::Protocol("an index that it cannot have reached")
+    }
+}
+
+/// Entries taken before their places are given back, so that the processor sees room early.
+const RELEASE_EVERY_ENTRIES: u32 = 32;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Worker {
+    end: WorkerEnd,
+    memory: EventMemory,
+    /// Entries met while waiting for something else; bounded by half of the submission ring, since
+    /// only events are put aside.
+    aside: VecDeque<(u32, Entry)>,
+    taken: u32,
+    /// Clock at the last wake or reply: when the next event begins.
+    mark_ns: u64,
+    /// A linked event failed: the linked rest comes back.
+    link_broken: bool,
+    chunks_out: u32,
+}
+
+impl Worker {
+    /// Attaches to the processor that started this process; `runtime_version` is the language's.
+    pub fn attach(runtime: &str, runtime_version: &str) -> Result<(Self, Offer), ShimError> {
+        let socket = adopt_from_env(WORKER_FD_ENV).ok_or(ShimError::NotAWorker)?;
+        let (end, offer) = attach_worker(socket, runtime, runtime_version)?;
+        let memory = end.event_memory();
+        let worker = Self {
+            end,
+            memory,
+            aside: VecDeque::new(),
+            taken: 0,
+            mark_ns: monotonic_ns(),
+            link_broken: false,
+            chunks_out: 0,
+        };
+        Ok((worker, offer))
+    }
+
+    /// Says that the user's code is loaded.
+    pub fn ready(&mut self) -> Result<(), ShimError> {
+        self.push(&Entry { kind: up::READY, ..Default::default() })
+    }
+
+    /// Says that the user's code cannot be loaded; `usage` = it cannot be a function as it stands.
+    pub fn init_failed(&mut self, usage: bool, text: &str) -> Result<(), ShimError> {
+        let most = self.end.layout().arena_bytes as usize / 8;
+        let text = &text.as_bytes()[..text.len().min(most)];
+        let offset = self.block(text.len() as u32)?;
+        self.end.write_block(offset, 0, text);
+        let reason = if usage { init_failed::USAGE } else { init_failed::FAILED };
+        let a = rings::abi::block(offset, 0);
+        let value = text.len() as u32;
+        self.push(&Entry { kind: up::INIT_FAILED, aux: reason, value, a, ..Default::default() })
+    }
+
+    /// The next thing to do; `None` when there is nothing now.
+    pub fn poll(&mut self) -> Result<Option<Down>, ShimError> {
+        loop {
+            let Some((index, entry)) = self.next_entry()? else { return Ok(None) };
+            match entry.kind {
+                down::EVENT => {
+                    if let Some(event) = self.begin(index, &entry)? {
+                        return Ok(Some(Down::Event(event)));
+                    }
+                }
+                down::CANCEL => return Ok(Some(Down::Cancel { claim: entry.claim })),
+                down::DRAIN => return Ok(Some(Down::Drain { trigger: entry.aux })),
+                down::STOP => return Ok(Some(Down::Stop)),
+                _ => self.control(&entry)?,
+            }
+        }
+    }
+
+    fn next_entry(&mut self) -> Result<Option<(u32, Entry)>, ShimError> {
+        if let Some(aside) = self.aside.pop_front() {
+            return Ok(Some(aside));
+        }
+        let next = self.end.pop()?;
+        if next.is_some() {
+            self.taken += 1;
+            if self.taken >= RELEASE_EVERY_ENTRIES {
+                self.taken = 0;
+                self.end.release_entries();
+            }
+        }
+        Ok(next)
+    }
+
+    /// Begins an event unless it was recalled or its chain is broken.
+    fn begin(&mut self, index: u32, entry: &Entry) -> Result<Option<Event>, ShimError> {
+        let linked = entry.flags & down_flag::LINK != 0;
+        self.link_broken &= linked;
+        let skip = self.link_broken || !self.end.begin(index);
+        if skip {
+            self.push(&Entry { kind: up::SKIPPED, claim: entry.claim, ..Default::default() })?;
+            return Ok(None);
+        }
+        let mut event = Event::read(entry, self.memory)
+            .ok_or(ShimError::Protocol("an event outside the event memory"))?;
+        event.begun_ns = self.mark_ns;
+        Ok(Some(event))
+    }
+
+    /// What needs nothing from the language.
+    fn control(&mut self, entry: &Entry) -> Result<(), ShimError> {
+        match entry.kind {
+            down::RSP_RELEASE => {
+                self.end.take_back(entry);
+                Ok(())
+            }
+            down::CREDIT => {
+                self.chunks_out = self.chunks_out.saturating_sub(entry.value);
+                Ok(())
+            }
+            down::PING => {
+                self.push(&Entry { kind: up::PONG, value: entry.value, ..Default::default() })
+            }
+            kind if kind >= down::OPTIONAL_FROM => {
+                let aux = u16::from(kind);
+                self.push(&Entry { kind: up::UNSUPPORTED, aux, ..Default::default() })
+            }
+            _ => Err(ShimError::Protocol("an entry kind this worker does not know")),
+        }
+    }
+
+    /// Answers an event. `released` = its slot will not be looked at again (the `Event` must be
+    /// dropped); otherwise [`Worker::release`] must follow.
+    pub fn reply(
+        &mut self,
+        claim: u64,
+        reply: &Reply<'_>,
+        released: bool,
+    ) -> Result<(), ShimError> {
+        let begun = self.mark_ns;
+        self.reply_begun(claim, begun, reply, released)
+    }
+
+    /// As [`Worker::reply`], for an event that others have run beside: `begun_ns` says when it began.
+    pub fn reply_begun(
+        &mut self,
+        claim: u64,
+        begun_ns: u64,
+        reply: &Reply<'_>,
+        released: bool,
+    ) -> Result<(), ShimError> {
+        let now = monotonic_ns();
+        let run_ns = u32::try_from(now.saturating_sub(begun_ns)).unwrap_or(u32::MAX);
+        self.mark_ns = now;
+        self.link_broken = reply.outcome != outcome::OK;
+        let head = reply.head.as_bytes();
+        let mut entry = Entry {
+            kind: up::RESPONSE,
+            aux: reply.status,
+            claim,
+            c: u64::from(run_ns) << 32
+                | u64::from(reply.content_type) << 8
+                | u64::from(reply.outcome),
+            d: u64::from(self.end.log_position()),
+            f: reply.retry_after_ns,
+            ..Default::default()
+        };
+        entry.flags |= if released { up_flag::REQ_RELEASED } else { 0 };
+        entry.flags |= if head.is_empty() { 0 } else { up_flag::HAS_HEAD };
+        match reply.body {
+            ReplyBody::InEvent { offset, bytes } => {
+                let at = self.block(head.len() as u32)?;
+                self.end.write_block(at, 0, head);
+                entry.flags |= up_flag::BODY_IN_Q | up_flag::LAST;
+                entry.value = bytes;
+                entry.a = rings::abi::block(at, head.len() as u32);
+                entry.b = u64::from(offset);
+                self.push(&entry)
+            }
+            ReplyBody::Bytes(body) => self.reply_bytes(entry, head, body),
+        }
+    }
+
+    fn reply_bytes(&mut self, mut entry: Entry, head: &[u8], body: &[u8]) -> Result<(), ShimError> {
+        let piece_max = self.piece_bytes_max();
+        let whole = head.len() + body.len() <= piece_max;
+        let first = if whole { body } else { &body[..piece_max - head.len()] };
+        let at = self.block((head.len() + first.len()) as u32)?;
+        self.end.write_block(at, 0, head);
+        self.end.write_block(at, head.len() as u32, first);
+        entry.value = first.len() as u32;
+        entry.a = rings::abi::block(at, head.len() as u32);
+        if whole {
+            entry.flags |= up_flag::LAST;
+            return self.push(&entry);
+        }
+        entry.e = body.len() as u64;
+        self.push(&entry)?;
+        for piece in body[first.len()..].chunks(piece_max) {
+            self.chunk(entry.claim, piece)?;
+        }
+        self.push(&Entry { kind: up::END, claim: entry.claim, ..Default::default() })
+    }
+
+    /// Sends one piece of a reply; waits while too many pieces are on their way.
+    fn chunk(&mut self, claim: u64, piece: &[u8]) -> Result<(), ShimError> {
+        while self.chunks_out >= CHUNK_CREDITS {
+            self.wait_for_control()?;
+        }
+        let at = self.block(piece.len() as u32)?;
+        self.end.write_block(at, 0, piece);
+        self.chunks_out += 1;
+        let (value, a) = (piece.len() as u32, rings::abi::block(at, 0));
+        self.push(&Entry { kind: up::CHUNK, claim, value, a, ..Default::default() })
+    }
+
+    /// Pieces of a large reply: a quarter of the arena, so that several are on their way at once.
+    fn piece_bytes_max(&self) -> usize {
+        self.end.layout().arena_bytes as usize / 4
+    }
+
+    /// Largest reply that goes up whole.
+    pub fn reply_bytes_whole_max(&self) -> usize {
+        self.piece_bytes_max()
+    }
+
+    /// A block of the arena; waits until the processor gives some back.
+    fn block(&mut self, bytes: u32) -> Result<u32, ShimError> {
+        loop {
+            if let Some(offset) = self.end.take_block(bytes) {
+                return Ok(offset);
+            }
+            self.end.wait_for_blocks(true);
+            let waited = self.wait_for_control();
+            self.end.wait_for_blocks(false);
+            waited?;
+        }
+    }
+
+    /// Sleeps until something came down and works off control entries; events are put aside and
+    /// begun later, never inside the reply of another.
+    fn wait_for_control(&mut self) -> Result<(), ShimError> {
+        let mut progressed = false;
+        while let Some((index, entry)) = self.end.pop()? {
+            match entry.kind {
+                down::RSP_RELEASE | down::CREDIT | down::PING => {
+                    self.control(&entry)?;
+                    progressed = true;
+                }
+                _ => self.aside.push_back((index, entry)),
+            }
+        }
+        if !progressed && self.end.arm() && !self.end.sleep()? {
+            return Err(ShimError::ProcessorGone);
+        }
+        Ok(())
+    }
+
+    /// Says that the event's slot will not be looked at again.
+    pub fn release(&mut self, event: Event) -> Result<(), ShimError> {
+        self.release_claim(event.claim)
+    }
+
+    /// As [`Worker::release`], when only the claim was kept.
+    pub fn release_claim(&mut self, claim: u64) -> Result<(), ShimError> {
+        self.push(&Entry { kind: up::REQ_RELEASE, claim, ..Default::default() })
+    }
+
+    /// Says that the drain callback of a trigger has run.
+    pub fn drained(&mut self, trigger: u16) -> Result<(), ShimError> {
+        self.push(&Entry { kind: up::DRAINED, aux: trigger, ..Default::default() })
+    }
+
+    /// True if the processor no longer waits for this event.
+    pub fn is_cancelled(&self, claim: u64) -> bool {
+        self.end.is_cancelled(claim)
+    }
+
+    /// Writes a log record of the event `claim` (0 for none); never waits.
+    pub fn log(&mut self, level: Level, origin: Origin, claim: u64, message: &[u8], fields: &[u8]) {
+        let head = LogHead {
+            claim,
+            time_ns: realtime_ns(),
+            level: level as u8,
+            origin: origin as u8,
+            ..Default::default()
+        };
+        self.end.log(head, message, fields);
+    }
+
+    /// Says that the worker will sleep; true if it may.
+    pub fn arm(&mut self) -> bool {
+        self.aside.is_empty() && self.end.arm()
+    }
+
+    /// Sleeps until the bell rings; false if the processor is gone. Call only after
+    /// [`Worker::arm`] said true.
+    pub fn sleep(&mut self) -> Result<bool, ShimError> {
+        let alive = self.end.sleep()?;
+        self.woken();
+        Ok(alive)
+    }
+
+    /// Tells the clock of run times that the worker slept until now; for runtimes that wait on the
+    /// bell by themselves.
+    pub fn woken(&mut self) {
+        self.mark_ns = monotonic_ns();
+    }
+
+    /// When the event now polled began; for [`Worker::reply_begun`].
+    pub fn mark_ns(&self) -> u64 {
+        self.mark_ns
+    }
+
+    /// The bell, for an event loop.
+    pub fn bell(&self) -> BorrowedFd<'_> {
+        self.end.bell()
+    }
+
+    /// Number of the bell's descriptor.
+    pub fn bell_number(&self) -> RawFd {
+        self.end.bell().as_raw_fd()
+    }
+
+    fn push(&mut self, entry: &Entry) -> Result<(), ShimError> {
+        if self.end.push(entry)? {
+            Ok(())
+        } else {
+            Err(ShimError::Protocol("the completion ring is full, against the credit law"))
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Signals as things to read: blocked in every thread, read from a descriptor by the pool.
+
+use std::fs::File;
+use std::io;
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// Taken when nothing is waiting any more.
+const READS_MAX: usize = 64;
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// SIGTERM: end in good order.
+    Drain,
+    /// SIGINT: the first like SIGTERM, the second at once.
+    Interrupt,
+    /// SIGHUP from a person or a program.
+    Reload,
+    /// SIGHUP because the terminal has gone.
+    HungUp,
+    /// SIGCHLD.
+    ChildEnded,
+}
+
+/// The signals of this process.
+pub struct Signals {
+    fd: SignalFd,
+    had_terminal: bool,
+}
+
+impl Signals {
+    /// Call before any other thread is started: a mask is inherited.
+    pub fn take_over() -> io::Result<Signals> {
+        let mut mask = SigSet::empty();
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD] {
+            mask.add(signal);
+        }
+        mask.thread_block()?;
+        heed_ignored_signals();
+        let fd = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        Ok(Signals { fd, had_terminal: has_terminal() })
+    }
+
+    /// What has arrived; several SIGCHLD may have become one.
+    pub fn read(&self) -> Vec<Wish> {
+        let mut wishes = Vec::new();
+        for _ in 0..READS_MAX {
+            let Ok(Some(info)) = self.fd.read_signal() else { break };
+            match Signal::try_from(info.ssi_signo as i32) {
+                Ok(Signal::SIGTERM) => wishes.push(Wish::Drain),
+                Ok(Signal::SIGINT) => wishes.push(Wish::Interrupt),
+                Ok(Signal::SIGHUP) if self.had_terminal && !has_terminal() => {
+                    wishes.push(Wish::HungUp);
+                }
+                Ok(Signal::SIGHUP) => wishes.push(Wish::Reload),
+                Ok(Signal::SIGCHLD) => wishes.push(Wish::ChildEnded),
+                _ => {}
+            }
+        }
+        wishes
+    }
+}
+
+impl std::os::fd::AsFd for Signals {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The kernel takes a terminal that has hung up from all of its programs.
+fn has_terminal() -> bool {
+    File::open("/dev/tty").is_ok()
+}
+
+/// A shell without job control starts `program &` with SIGINT ignored, and a signal that is ignored
+/// reaches no descriptor. Installing any handler undoes that; being blocked, it never runs.
+/// SIGHUP stays as it is: ignoring it is the purpose of `nohup`.
+fn heed_ignored_signals() {
+    use tokio::signal::unix::{SignalKind, signal};
+    if !is_any_ignored(&[Signal::SIGINT, Signal::SIGTERM]) {
+        return;
+    }
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else {
+        return;
+    };
+    let _inside = runtime.enter();
+    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+        let _ = signal(kind);
+    }
+}
+
+fn is_any_ignored(signals: &[Signal]) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0);
+    signals.iter().any(|signal| ignored & (1 << (*signal as i32 - 1)) != 0)
+}

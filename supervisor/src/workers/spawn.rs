@@ -1,0 +1,81 @@
+//! Starts one worker process: its command line, environment, descriptors and process group.
+//!
+//! Never through a shell. What must happen between fork and the worker's program is done by
+//! `worker-init`, in a process of its own.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use command_fds::{CommandFdExt, FdMapping};
+use rings::attach::{WORKER_FD_ENV, socket_pair};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::init::InitOrder;
+use super::reaper::WORKER_ID_ENV;
+use crate::crossing::WorkerId;
+
+/// The worker's end of the handshake socket; the first number after the standard three.
+const WORKER_FD: i32 = 3;
+
+/// How workers of this function are started.
+#[derive(Clone)]
+pub struct Launch {
+    /// This program, which is its own `worker-init`.
+    pub program: OsString,
+    /// The worker's program and its arguments.
+    pub command_line: Vec<String>,
+    /// Added to the processor's own environment. Values may be secret: never logged.
+    pub env: Vec<(String, String)>,
+    /// The limit of open files the processor was started with; 0 = leave it.
+    pub nofile: u64,
+}
+
+/// A process that has just been started.
+pub struct Spawned {
+    /// Also its process group.
+    pub pid: i32,
+    pub pidfd: OwnedFd,
+    pub socket: OwnedFd,
+    pub stdout: OwnedFd,
+    pub stderr: OwnedFd,
+}
+
+/// Call from a thread that outlives the worker: it is killed when the thread that started it ends.
+pub fn spawn(launch: &Launch, id: WorkerId) -> io::Result<Spawned> {
+    let (ours, theirs) = socket_pair()?;
+    let parent = i32::try_from(std::process::id()).map_err(io::Error::other)?;
+    let mut command = Command::new(&launch.program);
+    command
+        .args(InitOrder { parent, nofile: launch.nofile }.to_arguments())
+        .args(&launch.command_line)
+        .envs(launch.env.iter().map(|(name, value)| (name, value)))
+        .env(WORKER_FD_ENV, WORKER_FD.to_string())
+        .env(WORKER_ID_ENV, id.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .fd_mappings(vec![FdMapping { parent_fd: theirs, child_fd: WORKER_FD }])
+        .map_err(io::Error::other)?;
+    // Dropping the handle neither kills nor reaps: both are the reaper's.
+    let mut child = command.spawn()?;
+    let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+    let raw = Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?;
+    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        return Err(io::Error::other("a started process has no pipes"));
+    };
+    match pidfd_open(raw, PidfdFlags::empty()) {
+        Ok(pidfd) => {
+            Ok(Spawned { pid, pidfd, socket: ours, stdout: stdout.into(), stderr: stderr.into() })
+        }
+        Err(errno) => {
+            // Without a pidfd it could not be supervised.
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(errno.into())
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Builds the programs and lays them out in the folder that is shipped.
+//!
+//! Tests and `cargo xtask run` use the same layout, so what is tested is what is shipped:
+//! `bin/{nuclio,processor}` and one folder a language in `runtimes/`.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::runner::Runner;
+use crate::{python, setup, source, tarball, wheel};
+
+/// The packages a user runs.
+const PRODUCT: [&str; 6] = ["-p", "supervisor", "-p", "cli", "-p", "nuclio-python"];
+const PROGRAMS: [&str; 2] = ["nuclio", "processor"];
+/// Beside the programs in what is handed out.
+const PAPERS: [&str; 3] = ["LICENSE", "README.md", "CHANGELOG.md"];
+const PYTHON: &str = "runtimes/python";
+
+/// Builds with the profile of tests and benchmarks; returns the assembled folder.
+pub fn dev(runner: &Runner) -> Result<PathBuf> {
+    let arguments = ["build", "--profile", "quick"].into_iter().chain(PRODUCT);
+    runner.run(&mut runner.cargo(arguments))?;
+    let folder = dev_folder(runner);
+    lay_out(runner, &runner.target.join("quick"), &folder)?;
+    runner.note(format!("assembled {}", folder.display()));
+    Ok(folder)
+}
+
+/// Where [`dev`] puts its result.
+pub fn dev_folder(runner: &Runner) -> PathBuf {
+    runner.target.join("dev-dist/nuclio")
+}
+
+/// Release build, the relocatable folder, its tarball and the wheel.
+pub fn dist(runner: &Runner) -> Result<()> {
+    let arguments = ["build", "--release"].into_iter().chain(PRODUCT);
+    let mut build = runner.cargo(arguments);
+    runner.run(build.env("CARGO_ENCODED_RUSTFLAGS", without_machine_paths(runner)))?;
+    let dist = runner.target.join("dist");
+    let folder = dist.join("nuclio");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    lay_out(runner, &runner.target.join("release"), &folder)?;
+    for paper in PAPERS {
+        place(&runner.root.join(paper), &folder.join(paper))?;
+    }
+    let version = version(runner)?;
+    let machine = std::env::consts::ARCH;
+    let archive = dist.join(format!("nuclio-{version}-linux-{machine}.tar.gz"));
+    tarball::write(&folder, &archive)?;
+    let wheel = wheel::write(&runner.root, &folder, &version, &dist)?;
+    for made in [&folder, &archive, &wheel] {
+        runner.note(format!("made {}", made.display()));
+    }
+    Ok(())
+}
+
+/// The version all our packages share.
+pub fn version(runner: &Runner) -> Result<String> {
+    let manifest: toml::Table = toml::from_str(&source::read(&runner.root.join("Cargo.toml"))?)?;
+    let version = manifest["workspace"]["package"]["version"].as_str();
+    Ok(version.context("workspace.package.version in Cargo.toml is no text")?.to_owned())
+}
+
+/// Compiler flags that keep this machine's folders out of the programs.
+fn without_machine_paths(runner: &Runner) -> String {
+    let cargo_home = std::env::var("CARGO_HOME")
+        .unwrap_or_else(|_| format!("{}/.cargo", std::env::var("HOME").unwrap_or_default()));
+    [
+        format!("--remap-path-prefix={}=nuclio", runner.root.display()),
+        format!("--remap-path-prefix={cargo_home}/registry/src=crates"),
+    ]
+    .join("\x1f")
+}
+
+fn lay_out(runner: &Runner, built: &Path, folder: &Path) -> Result<()> {
+    for program in PROGRAMS {
+        place(&built.join(program), &folder.join("bin").join(program))?;
+    }
+    let runtime = folder.join(PYTHON);
+    let mut wanted = vec![runtime.join("_nuclio.abi3.so")];
+    place(&built.join("lib_nuclio.so"), &wanted[0])?;
+    for file in python_files(runner)? {
+        let to = runtime.join(file.strip_prefix(runner.root.join(PYTHON))?);
+        place(&file, &to)?;
+        wanted.push(to);
+    }
+    remove_others(&runtime, &wanted)
+}
+
+/// The files of the Python runtime that a worker reads.
+fn python_files(runner: &Runner) -> Result<Vec<PathBuf>> {
+    let home = runner.root.join(PYTHON);
+    let mut files = vec![home.join("runtime.toml"), home.join("worker.py")];
+    for extension in ["py", "pyi", "typed"] {
+        files.extend(source::files_below(&home.join("nuclio_sdk"), extension)?);
+    }
+    Ok(files)
+}
+
+/// Copies a file unless the copy is as new. The old one is replaced, not written into: it may run.
+fn place(from: &Path, to: &Path) -> Result<()> {
+    let source = from.metadata().with_context(|| format!("{} is missing", from.display()))?;
+    if let Ok(have) = to.metadata()
+        && have.len() == source.len()
+        && have.modified()? >= source.modified()?
+    {
+        return Ok(());
+    }
+    let parent = to.parent().context("a file stands in no folder")?;
+    std::fs::create_dir_all(parent)?;
+    let name = to.file_name().context("a file has no name")?.to_string_lossy().into_owned();
+    let fresh = parent.join(format!(".{name}.new"));
+    std::fs::copy(from, &fresh)
+        .and_then(|_| std::fs::rename(&fresh, to))
+        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
+}
+
+/// Removes what an earlier build left and this one no longer has.
+fn remove_others(folder: &Path, wanted: &[PathBuf]) -> Result<()> {
+    for extension in ["py", "pyi", "typed", "so", "toml"] {
+        for file in source::files_below(folder, extension)? {
+            if !wanted.contains(&file) {
+                std::fs::remove_file(&file)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `cargo xtask run [EXAMPLE] [-- ARGS]`: builds, then becomes `nuclio run`.
+pub fn run_example(runner: &Runner, arguments: &[&str]) -> Result<()> {
+    let (name, extra) = match arguments {
+        [] => ("hello", &[][..]),
+        ["--", extra @ ..] => ("hello", extra),
+        [name] => (*name, &[][..]),
+        [name, "--", extra @ ..] => (*name, extra),
+        [_, other, ..] => bail!("`{other}`: arguments of `nuclio run` come after `--`"),
+    };
+    let example = find_example(runner, name)?;
+    runner.note("building nuclio, processor and the Python runtime; the first time takes minutes");
+    let folder = dev(runner)?;
+    let mut nuclio = runner.command(folder.join("bin/nuclio"), ["run"]);
+    if !extra.iter().any(|word| word.starts_with("--python")) {
+        let chosen = || python::chosen().map(|one| one.executable);
+        let python = setup::environment_python(runner).or_else(chosen);
+        nuclio.arg("--python").arg(python.context("no CPython 3.11 or later was found")?);
+    }
+    nuclio.args(extra).arg(&example).stdin(std::process::Stdio::inherit());
+    runner.note(format!("serving {}; Ctrl-C ends it", example.display()));
+    Err(nuclio.exec()).context("cannot start nuclio")
+}
+
+fn find_example(runner: &Runner, name: &str) -> Result<PathBuf> {
+    let examples = runner.root.join(PYTHON).join("examples");
+    let named = [examples.join(format!("{name}.py")), examples.join(name), PathBuf::from(name)];
+    if let Some(path) = named.into_iter().find(|path| path.exists()) {
+        return path.canonicalize().with_context(|| format!("cannot resolve {}", path.display()));
+    }
+    let mut names: Vec<String> = Vec::new();
+    for entry in std::fs::read_dir(&examples)? {
+        let path = entry?.path();
+        names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+    }
+    names.retain(|name| !name.starts_with(['_', '.']));
+    names.sort();
+    bail!("no example `{name}`; there are: {}", names.join(", "))
+}

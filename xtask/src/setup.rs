@@ -1,0 +1,156 @@
+//! Makes a bare machine ready for the tests: Debian packages and a Python environment.
+//!
+//! Touches the system only as root on a Debian family machine; otherwise it lists what is missing.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::End;
+use crate::python::{self, Interpreter};
+use crate::runner::Runner;
+
+/// How to see whether a package is there, without asking a package manager.
+enum Probe {
+    /// One of these programs is on PATH.
+    Program(&'static [&'static str]),
+    /// A CPython that can load the extension was found.
+    Interpreter,
+    /// That interpreter can make virtual environments.
+    Venv,
+}
+
+struct Package {
+    name: &'static str,
+    probe: Probe,
+    reason: &'static str,
+}
+
+/// Everything the tests use beyond a Rust toolchain and a C compiler.
+const PACKAGES: [Package; 7] = [
+    Package { name: "python3", probe: Probe::Interpreter, reason: "runs the handlers" },
+    Package { name: "python3-venv", probe: Probe::Venv, reason: "environments for the tests" },
+    Package { name: "curl", probe: Probe::Program(&["curl"]), reason: "HTTP client" },
+    Package { name: "wrk", probe: Probe::Program(&["wrk"]), reason: "load" },
+    Package {
+        name: "strace",
+        probe: Probe::Program(&["strace"]),
+        reason: "what blocks, what wakes",
+    },
+    Package {
+        name: "chromium",
+        probe: Probe::Program(&["chromium", "chromium-browser", "google-chrome"]),
+        reason: "HTTP client with CORS",
+    },
+    Package { name: "nodejs", probe: Probe::Program(&["node", "nodejs"]), reason: "fetch client" },
+];
+
+/// What the example functions and the test clients import, pinned so that a red test is ours.
+const PIP: [&str; 3] = ["Pillow==13.0.0", "requests==2.34.2", "aiohttp==3.14.5"];
+
+pub fn run(runner: &Runner) -> Result<End> {
+    let missing = missing_packages();
+    if !missing.is_empty() {
+        if !can_install() {
+            for package in &missing {
+                eprintln!("missing: {:<14} {}", package.name, package.reason);
+            }
+            let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
+            eprintln!(
+                "Run `cargo xtask setup` as root on Debian or Ubuntu, or install: {}",
+                names.join(" ")
+            );
+            return Ok(End::Usage);
+        }
+        install(runner, &missing)?;
+    }
+    let interpreter = python::chosen().context("no CPython 3.11 or later was found")?;
+    let environment = make_environment(runner, &interpreter)?;
+    runner.note(format!("python {} in {}", interpreter.version(), environment.display()));
+    Ok(End::Passed)
+}
+
+/// The Python of the test environment, if `setup` has made one.
+pub fn environment_python(runner: &Runner) -> Option<PathBuf> {
+    let python = environment_folder(runner).join("bin/python3");
+    python.exists().then_some(python)
+}
+
+fn environment_folder(runner: &Runner) -> PathBuf {
+    runner.target.join("test-venv")
+}
+
+fn missing_packages() -> Vec<&'static Package> {
+    let interpreter = python::chosen();
+    PACKAGES.iter().filter(|package| !is_there(&package.probe, interpreter.as_ref())).collect()
+}
+
+fn is_there(probe: &Probe, interpreter: Option<&Interpreter>) -> bool {
+    match probe {
+        Probe::Program(names) => names.iter().any(|name| on_path(name).is_some()),
+        Probe::Interpreter => interpreter.is_some(),
+        Probe::Venv => interpreter.is_some_and(|one| {
+            let mut command = std::process::Command::new(&one.executable);
+            let status = command.args(["-I", "-c", "import ensurepip, venv"]).status();
+            status.is_ok_and(|status| status.success())
+        }),
+    }
+}
+
+/// The full path of a program on PATH.
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+fn can_install() -> bool {
+    nix::unistd::geteuid().is_root() && on_path("apt-get").is_some()
+}
+
+fn install(runner: &Runner, missing: &[&Package]) -> Result<()> {
+    for package in missing {
+        runner.note(format!("installing {:<14} {}", package.name, package.reason));
+    }
+    let mut update = runner.command("apt-get", ["update", "-q"]);
+    runner.run(&mut update)?;
+    let names = missing.iter().map(|package| package.name);
+    let options = ["install", "-q", "-y", "--no-install-recommends"];
+    let mut install = runner.command("apt-get", options.into_iter().chain(names));
+    runner.run(install.env("DEBIAN_FRONTEND", "noninteractive"))?;
+    let left = missing_packages();
+    if let Some(package) = left.first() {
+        bail!("{} was installed, yet what it is for is still missing", package.name);
+    }
+    Ok(())
+}
+
+/// Makes `target/test-venv`, unless one of the same interpreter and pins is there.
+fn make_environment(runner: &Runner, interpreter: &Interpreter) -> Result<PathBuf> {
+    let folder = environment_folder(runner);
+    let stamp = folder.join("made-of");
+    let made_of = format!(
+        "{} {}\n{}\n",
+        interpreter.executable.display(),
+        interpreter.version(),
+        PIP.join("\n")
+    );
+    if std::fs::read_to_string(&stamp).is_ok_and(|text| text == made_of) {
+        return Ok(folder);
+    }
+    runner.note(format!("making {} with {}", folder.display(), PIP.join(", ")));
+    fill_environment(runner, interpreter, &folder)?;
+    std::fs::write(&stamp, made_of).with_context(|| format!("cannot write {}", stamp.display()))?;
+    Ok(folder)
+}
+
+fn fill_environment(runner: &Runner, interpreter: &Interpreter, folder: &Path) -> Result<()> {
+    if folder.exists() {
+        std::fs::remove_dir_all(folder)
+            .with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    let mut make = runner.command(&interpreter.executable, ["-I", "-m", "venv"]);
+    runner.run(make.arg(folder))?;
+    let pip = ["-I", "-m", "pip", "install", "--disable-pip-version-check", "--quiet"];
+    let words = pip.into_iter().chain(PIP);
+    runner.run(&mut runner.command(folder.join("bin/python3"), words))
+}
