@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 
 pub mod date;
+pub mod line;
 pub mod pin;
 pub mod shared_line;
 pub mod stats;

@@ -90,7 +90,8 @@ pub mod down_flag {
 
 /// Kinds of entries that go up, from a worker to the processor.
 pub mod up {
-    /// The user's code is loaded; events may come.
+    /// The user's code is loaded; events may come. value = events that may be in flight at once (1
+    /// for a handler that runs one after the other).
     pub const READY: u8 = 1;
     /// The user's code could not be loaded. aux = [`super::init_failed`], value = bytes of text,
     /// a = block offset << 32.

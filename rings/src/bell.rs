@@ -5,7 +5,13 @@
 //! at 8 bits. The store-load fences that make the decisions sound are in `queue`.
 
 /// A free-running ring index; all arithmetic wraps.
-pub trait Index: Copy + Eq + Ord {
+pub trait Index: Copy + Eq + Ord + std::fmt::Debug {
+    /// A quarter of the circle that the indices run on.
+    const QUARTER: Self;
+    /// A number of entries; it must fit.
+    fn of(entries: u32) -> Self;
+    /// The index as a number.
+    fn number(self) -> u32;
     /// `self - other`, wrapping.
     fn back_to(self, other: Self) -> Self;
     /// `self + 1`, wrapping.
@@ -14,6 +20,11 @@ pub trait Index: Copy + Eq + Ord {
 
 macro_rules! index {
     ($($t:ty),*) => {$(impl Index for $t {
+        const QUARTER: Self = <$t>::MAX / 4 + 1;
+        fn of(entries: u32) -> Self {
+            Self::try_from(entries).expect("a capacity is smaller than the circle")
+        }
+        fn number(self) -> u32 { self.into() }
         fn back_to(self, other: Self) -> Self { self.wrapping_sub(other) }
         fn next(self) -> Self { self.wrapping_add(1) }
     })*};
@@ -31,10 +42,12 @@ pub fn must_ring<I: Index>(old: I, new: I, wake_at: I) -> bool {
 
 /// True if entry `n` was taken back by a recall that covered the entries before `recall`.
 ///
-/// Only entries within one capacity before `recall` count, so that a recall long past says nothing
-/// about new entries. The comparison is unsigned on purpose: a signed one skips half the circle.
-pub fn is_recalled<I: Index>(recall: I, n: I, capacity: I) -> bool {
-    recall.back_to(n.next()) < capacity
+/// A quarter of the circle before `recall` counts: less than all, so that a recall long past says
+/// nothing about new entries; more than one capacity, since an entry may be put aside by the
+/// consumer and begin long after its place was used again. The comparison is unsigned on purpose: a
+/// signed one skips half the circle.
+pub fn is_recalled<I: Index>(recall: I, n: I) -> bool {
+    recall.back_to(n.next()) < I::QUARTER
 }
 
 /// True if `tail` can be the producer's index when the consumer's is `head`.
@@ -46,60 +59,45 @@ pub fn is_reachable<I: Index>(tail: I, head: I, capacity: I) -> bool {
 mod tests {
     use super::*;
 
-    /// Walks forward from `from` and says whether `to` comes within `steps` steps (exclusive).
-    fn within(from: u8, to: u8, steps: u8) -> bool {
-        (0..steps).any(|i| from.wrapping_add(i) == to)
+    /// Walks the whole circle from `from` on and asks for each `steps` at which it has arrived:
+    /// `claim(steps, at)` must be true exactly for the places `at` passed so far.
+    fn agrees_with_walking(from: u8, claim: impl Fn(u8, u8) -> bool) {
+        let mut passed = [false; 256];
+        for steps in 0..=255u8 {
+            for at in 0..=255u8 {
+                let says = claim(steps, at);
+                assert_eq!(says, passed[usize::from(at)], "from {from}, {steps} steps, at {at}");
+            }
+            passed[usize::from(from.wrapping_add(steps))] = true;
+        }
     }
 
     #[test]
     fn ring_decision_agrees_with_walking_for_every_state_at_8_bits() {
         for old in 0..=255u8 {
-            for published in 0..=255u8 {
-                let new = old.wrapping_add(published);
-                for wake_at in 0..=255u8 {
-                    assert_eq!(must_ring(old, new, wake_at), within(old, wake_at, published));
-                }
-            }
+            agrees_with_walking(old, |published, wake_at| {
+                must_ring(old, old.wrapping_add(published), wake_at)
+            });
         }
     }
 
     #[test]
     fn recall_decision_agrees_with_walking_for_every_state_at_8_bits() {
-        for capacity in [1u8, 2, 4, 64, 128] {
-            for recall in 0..=255u8 {
-                for n in 0..=255u8 {
-                    let oldest = recall.wrapping_sub(capacity);
-                    assert_eq!(is_recalled(recall, n, capacity), within(oldest, n, capacity));
-                }
-            }
-        }
-    }
-
-    /// Past two wraps of the index with `recall` kept up as `queue` does, nothing is skipped.
-    #[test]
-    fn without_a_recall_nothing_is_skipped_over_two_wraps() {
-        let capacity = 16u8;
-        let (mut recall, mut restored_at) = (0u8, 0u8);
-        for step in 0..600u32 {
-            let n = step as u8;
-            assert!(!is_recalled(recall, n, capacity), "entry {step}");
-            if n.wrapping_sub(restored_at) >= 64 {
-                recall = n;
-                restored_at = n;
+        for recall in 0..=255u8 {
+            let recalled: Vec<u8> = (1..=64).map(|back| recall.wrapping_sub(back)).collect();
+            for n in 0..=255u8 {
+                assert_eq!(is_recalled(recall, n), recalled.contains(&n), "{recall} {n}");
             }
         }
     }
 
     #[test]
     fn reachability_agrees_with_walking_for_every_state_at_8_bits() {
-        for capacity in [1u8, 2, 128] {
-            for tail in 0..=255u8 {
-                for head in 0..=255u8 {
-                    let walked =
-                        within(head, tail, capacity) || head.wrapping_add(capacity) == tail;
-                    assert_eq!(is_reachable(tail, head, capacity), walked);
-                }
-            }
+        for head in 0..=255u8 {
+            agrees_with_walking(head, |steps, tail| {
+                // The places passed after `capacity + 1` steps are those within the capacity.
+                steps > 0 && is_reachable(tail, head, steps - 1)
+            });
         }
     }
 }

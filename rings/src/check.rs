@@ -51,7 +51,10 @@ pub struct Response {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Up {
     /// The user's code is loaded.
-    Ready,
+    Ready {
+        /// Events that may be in flight at once, at least 1.
+        concurrency: u32,
+    },
     /// It could not be; the text is in the block.
     InitFailed {
         /// One of [`abi::init_failed`].
@@ -189,9 +192,9 @@ pub fn check_up(entry: &Entry, lent: &mut Lent) -> Result<Up, Violation> {
             Ok(Up::End { claim: entry.claim, broken: entry.aux != 0 })
         }
         up::READY => {
-            plain(entry)?;
-            zero(kind, "claim", entry.claim)?;
-            Ok(Up::Ready)
+            let operands = u64::from(entry.flags) | u64::from(entry.aux) | entry.claim | entry.a;
+            zero(kind, "operands", operands | tail_operands(entry))?;
+            Ok(Up::Ready { concurrency: entry.value.max(1) })
         }
         up::INIT_FAILED => {
             let block = Block { offset: unblock(entry.a).0, bytes: entry.value };

@@ -1,13 +1,16 @@
 //! Event rings in shared memory: both ends of the protocol between the processor and its workers.
 //!
 //! No policy, no logging, no async. The processor trusts nothing that a worker wrote: see `check`.
-//! The ring algorithm (`queue`, `bell`) is safe code over the trait [`queue::Mem`], so that the
-//! loom models check the very source that ships; with `cfg(loom)` only that part is compiled.
+//! The ring algorithms (`queue`, `bell`, `log_ring`) are safe code over the traits [`queue::Mem`]
+//! and [`log_ring::LogMem`], so that the loom models check the very source that ships; with
+//! `cfg(loom)` only that part is compiled.
 #![deny(missing_docs)]
 
 pub mod abi;
 pub mod bell;
+pub mod error;
 pub mod limits;
+pub mod log_ring;
 pub mod queue;
 pub mod sync;
 
@@ -18,11 +21,7 @@ pub mod attach;
 #[cfg(not(loom))]
 pub mod check;
 #[cfg(not(loom))]
-pub mod error;
-#[cfg(not(loom))]
 pub mod header;
-#[cfg(not(loom))]
-pub mod log_ring;
 #[cfg(not(loom))]
 pub mod memory;
 #[cfg(not(loom))]

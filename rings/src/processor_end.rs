@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::abi::{Entry, Layout, block, d_word, down, u_word};
 use crate::check::{Block, Lent, Up, check_up};
 use crate::error::Violation;
-use crate::log_ring::{LogReader, LogRecord};
+use crate::log_ring::{LogMaps, LogReader, LogRecord};
 use crate::memory::Map;
 use crate::os::ring_pipe;
 use crate::queue::{Consumer, Mem, Producer, Word};
@@ -21,6 +21,7 @@ pub struct SubmissionMem {
 }
 
 impl Mem for SubmissionMem {
+    type Index = u32;
     fn load(&self, word: Word, order: Ordering) -> u32 {
         match word {
             Word::Tail => self.d.load(d_word::SQ_TAIL, order),
@@ -57,6 +58,7 @@ pub struct CompletionMem {
 }
 
 impl Mem for CompletionMem {
+    type Index = u32;
     fn load(&self, word: Word, order: Ordering) -> u32 {
         match word {
             Word::Tail => self.u.load(u_word::CQ_TAIL, order),
@@ -97,12 +99,14 @@ pub struct ProcessorEnd {
     bell: OwnedFd,
     up: OwnedFd,
     lent: Lent,
-    log: LogReader,
+    log: LogReader<LogMaps>,
     /// Blocks given back but not yet told to the worker.
     releases: Vec<u64>,
     releases_bytes: u32,
     /// Control entries that found no room; bounded by the tables of the caller (claims).
     controls: std::collections::VecDeque<Entry>,
+    /// Found while arming, told by the next drain.
+    violation: Option<Violation>,
     runtime_version: String,
 }
 
@@ -131,6 +135,7 @@ impl ProcessorEnd {
             layout,
             bell,
             up,
+            violation: None,
             runtime_version,
         }
     }
@@ -190,17 +195,26 @@ impl ProcessorEnd {
     pub fn cancel(&mut self, claim: u64, reason: u16) -> Result<(), Violation> {
         let (tag, generation) = (claim as u32, (claim >> 32) as u32);
         if tag < self.layout.tags {
-            self.d.store(d_word::CANCEL + 4 * tag as usize, generation, Ordering::Release);
+            // Relaxed: the word is all that is said, nothing is read on its account.
+            self.d.store(d_word::CANCEL + 4 * tag as usize, generation, Ordering::Relaxed);
         }
         self.push_control(Entry { kind: down::CANCEL, claim, aux: reason, ..Default::default() })
     }
 
     /// Makes everything pushed visible, blocks to be released included, and rings if the worker
-    /// sleeps; true if it rang.
+    /// sleeps; true if it rang. What finds no room stays here, and the worker will ring when it has
+    /// made some: [`ProcessorEnd::arm`] then sends the rest.
     pub fn publish(&mut self) -> Result<bool, Violation> {
-        self.flush_controls()?;
-        self.push_releases()?;
-        self.publish_pushed()
+        let mut rang = false;
+        loop {
+            self.flush_controls()?;
+            self.push_releases()?;
+            rang |= self.publish_pushed()?;
+            let all_pushed = self.controls.is_empty() && self.releases.is_empty();
+            if all_pushed || self.sq.arm_for_room()? {
+                return Ok(rang);
+            }
+        }
     }
 
     fn publish_pushed(&mut self) -> Result<bool, Violation> {
@@ -241,8 +255,7 @@ impl ProcessorEnd {
         self.lent.give_back(b);
         self.releases.push(block(b.offset, b.bytes));
         self.releases_bytes += b.bytes;
-        let waited_for = self.u.load(u_word::ARENA_WAIT, Ordering::Relaxed) != 0;
-        if waited_for || self.releases_bytes >= self.layout.arena_bytes / 4 {
+        if self.is_waited_for() || self.releases_bytes >= self.layout.arena_bytes / 4 {
             return self.publish();
         }
         Ok(false)
@@ -250,8 +263,12 @@ impl ProcessorEnd {
 
     /// Tells the worker of released blocks if it waits for them; true if it was rung.
     pub fn release_if_awaited(&mut self) -> Result<bool, Violation> {
-        let waited_for = self.u.load(u_word::ARENA_WAIT, Ordering::Acquire) != 0;
-        if waited_for && !self.releases.is_empty() { self.publish() } else { Ok(false) }
+        if self.is_waited_for() && !self.releases.is_empty() { self.publish() } else { Ok(false) }
+    }
+
+    fn is_waited_for(&self) -> bool {
+        // Relaxed: a worker that begins to wait rings, and `arm` looks here after every bell.
+        self.u.load(u_word::ARENA_WAIT, Ordering::Relaxed) != 0
     }
 
     /// Bytes of the arena that replies still occupy.
@@ -266,6 +283,9 @@ impl ProcessorEnd {
 
     /// Takes the next answer, checked; blocks it names are lent from now on.
     pub fn next_up(&mut self) -> Result<Option<Up>, Violation> {
+        if let Some(violation) = self.violation.take() {
+            return Err(violation);
+        }
         match self.cq.pop()? {
             Some((_, entry)) => check_up(&entry, &mut self.lent).map(Some),
             None => Ok(None),
@@ -280,7 +300,16 @@ impl ProcessorEnd {
     }
 
     /// Says that the processor will sleep; true if there is nothing to drain, so that it may.
+    ///
+    /// First sends what had found no room, and blocks that the worker waits for. False also if the
+    /// worker broke the protocol there: the next [`ProcessorEnd::next_up`] tells.
     pub fn arm(&mut self) -> bool {
+        if !self.controls.is_empty() || (!self.releases.is_empty() && self.is_waited_for()) {
+            if let Err(violation) = self.publish() {
+                self.violation = Some(violation);
+                return false;
+            }
+        }
         let nothing = self.cq.arm();
         self.log.arm() && nothing
     }

@@ -6,12 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::abi::{Entry, Layout, LogHead, d_word, u_word, unblock};
 use crate::arena::Arena;
 use crate::error::RingError;
-use crate::log_ring::LogWriter;
+use crate::log_ring::{LogMaps, LogWriter};
 use crate::memory::{EventMemory, Map};
 use crate::os::ring_eventfd;
 use crate::processor_end::{CompletionMem, SubmissionMem};
 use crate::queue::{Consumer, Producer, Unreachable};
-use crate::sync::{Ordering, fence};
+use crate::sync::Ordering;
 
 /// See the module. One thread of the worker uses it at a time.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct WorkerEnd {
     up: OwnedFd,
     socket: OwnedFd,
     arena: Arena,
-    log: LogWriter,
+    log: LogWriter<LogMaps>,
 }
 
 impl WorkerEnd {
@@ -112,7 +112,7 @@ impl WorkerEnd {
     pub fn is_cancelled(&self, claim: u64) -> bool {
         let (tag, generation) = (claim as u32, (claim >> 32) as u32);
         tag < self.layout.tags
-            && self.d.load(d_word::CANCEL + 4 * tag as usize, Ordering::Acquire) == generation
+            && self.d.load(d_word::CANCEL + 4 * tag as usize, Ordering::Relaxed) == generation
     }
 
     /// Publishes one answer at once and rings if the processor sleeps. False if the ring is full,
@@ -156,9 +156,10 @@ impl WorkerEnd {
     /// Says whether the worker waits for blocks; on true the processor is rung, since it may hold
     /// releases back.
     pub fn wait_for_blocks(&mut self, waits: bool) {
-        self.u.store(u_word::ARENA_WAIT, u32::from(waits), Ordering::Release);
+        // Relaxed is enough: what was stored before the system call that rings is seen by whom it
+        // wakes, and the processor looks at this word before it sleeps again.
+        self.u.store(u_word::ARENA_WAIT, u32::from(waits), Ordering::Relaxed);
         if waits {
-            fence(Ordering::SeqCst);
             let _ = ring_eventfd(self.up.as_fd());
         }
     }

@@ -70,6 +70,11 @@ impl Event {
         self.deadline_ns
     }
 
+    /// When the worker began it, on CLOCK_MONOTONIC; for [`crate::Worker::reply_begun`].
+    pub fn begun_ns(&self) -> u64 {
+        self.begun_ns
+    }
+
     /// Number of the trigger in the offer.
     pub fn trigger(&self) -> u16 {
         self.trigger
@@ -110,6 +115,21 @@ impl Event {
     /// The event's id: as given, or the UUID form of its token.
     pub fn id(&self) -> String {
         id_of(self.view())
+    }
+
+    /// The body if it is one range. The bytes stay as they are until the hold is given back, not
+    /// longer: the caller counts who can still look.
+    pub fn body_range(&self) -> Option<&'static [u8]> {
+        let mut extents = self.view().extents();
+        let Some(first) = extents.next() else { return Some(&[]) };
+        let mut range = first;
+        for extent in extents {
+            if !touches(&range, &extent) {
+                return None;
+            }
+            range.length += extent.length;
+        }
+        self.memory.held(range.segment, range.offset, range.length as usize)
     }
 
     /// The body, in place: neighbouring slots are one range.

@@ -5,7 +5,7 @@
 //! ```no_run
 //! # fn main() -> Result<(), shim::ShimError> {
 //! let (mut worker, offer) = shim::Worker::attach("demo", "1.0")?;
-//! worker.ready()?;
+//! worker.ready(1)?;
 //! loop {
 //!     match worker.poll()? {
 //!         Some(shim::Down::Event(event)) => {
@@ -33,7 +33,7 @@ mod log;
 mod reply;
 mod worker;
 
-pub use event::{Body, Event};
+pub use event::{Body, Event, id_of};
 pub use log::{Level, Origin};
 pub use reply::{HeadBlock, Reply, ReplyBody};
 pub use rings::abi;

@@ -80,6 +80,8 @@ pub struct Worker {
     /// A linked event failed: the linked rest comes back.
     link_broken: bool,
     chunks_out: u32,
+    /// Entries were taken, or the bell was read, inside a reply.
+    took_inside: bool,
 }
 
 impl Worker {
@@ -96,13 +98,14 @@ impl Worker {
             mark_ns: monotonic_ns(),
             link_broken: false,
             chunks_out: 0,
+            took_inside: false,
         };
         Ok((worker, offer))
     }
 
-    /// Says that the user's code is loaded.
-    pub fn ready(&mut self) -> Result<(), ShimError> {
-        self.push(&Entry { kind: up::READY, ..Default::default() })
+    /// Says that the user's code is loaded; `concurrency` = events it can have in flight at once.
+    pub fn ready(&mut self, concurrency: u32) -> Result<(), ShimError> {
+        self.push(&Entry { kind: up::READY, value: concurrency, ..Default::default() })
     }
 
     /// Says that the user's code cannot be loaded; `usage` = it cannot be a function as it stands.
@@ -298,6 +301,7 @@ impl Worker {
     /// Sleeps until something came down and works off control entries; events are put aside and
     /// begun later, never inside the reply of another.
     fn wait_for_control(&mut self) -> Result<(), ShimError> {
+        self.took_inside = true;
         let mut progressed = false;
         while let Some((index, entry)) = self.end.pop()? {
             match entry.kind {
@@ -344,6 +348,12 @@ impl Worker {
             ..Default::default()
         };
         self.end.log(head, message, fields);
+    }
+
+    /// True if a reply since the last call had to wait, so that a ring of the bell may have been
+    /// used up: a runtime that sleeps in an event loop of its own must poll again.
+    pub fn took_inside(&mut self) -> bool {
+        std::mem::take(&mut self.took_inside)
     }
 
     /// Says that the worker will sleep; true if it may.

@@ -40,8 +40,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
     let mut total_ns: u64 = 0;
     while !rest.is_empty() {
-        let number_end =
-            rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let number_end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (number, after) = rest.split_at(number_end);
         let unit_end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
         let (unit, next) = after.split_at(unit_end);
@@ -104,13 +103,14 @@ fn part_ns(number: &str, unit: &str) -> Result<u64, String> {
     let too_long = || "is longer than 292 years".to_string();
     let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| too_long())? };
     let whole_ns = whole.checked_mul(scale).ok_or_else(too_long)?;
-    // Digits below a nanosecond are dropped, as in Go.
-    let mut fraction_ns = 0;
-    let mut place = scale;
-    for digit in fraction.bytes() {
-        place /= 10;
-        fraction_ns += u64::from(digit - b'0') * place;
+    // Digits below a nanosecond are dropped, as in Go; of an hour, 18 digits are far below it.
+    let (mut part, mut place) = (0_u128, 1_u128);
+    for digit in fraction.bytes().take(18) {
+        part = part * 10 + u128::from(digit - b'0');
+        place *= 10;
     }
+    // Less than one unit, so it fits where the unit does.
+    let fraction_ns = u64::try_from(part * u128::from(scale) / place).map_err(|_| too_long())?;
     whole_ns.checked_add(fraction_ns).ok_or_else(too_long)
 }
 
@@ -141,7 +141,8 @@ pub(crate) mod required {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
         let text = String::deserialize(from)?;
-        super::parse_duration(&text).map_err(|problem| de::Error::custom(format!("{text:?} {problem}")))
+        super::parse_duration(&text)
+            .map_err(|problem| de::Error::custom(format!("{text:?} {problem}")))
     }
 }
 

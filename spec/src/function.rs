@@ -60,6 +60,7 @@ pub enum FunctionKind {
 #[schemars(extend("required" = ["name"]))]
 pub struct Metadata {
     /// Name of the function: lower-case letters, digits and `-`, at most 63.
+    #[schemars(length(min = 1), extend("examples" = ["hello"]))]
     pub name: String,
     /// Namespace; functions of different namespaces do not see each other. Left out: the one
     /// given on the command line, else `default`.
@@ -114,7 +115,6 @@ pub struct FunctionSpec {
     #[serde(skip_serializing_if = "is_default")]
     pub recycle: Recycle,
     /// How far a worker is kept from the rest of the machine.
-    #[serde(skip_serializing_if = "is_default")]
     pub isolation: Isolation,
     /// What the function may use.
     #[serde(skip_serializing_if = "is_default")]
@@ -144,6 +144,7 @@ pub struct FunctionSpec {
 #[schemars(extend("required" = ["name"]))]
 pub struct EnvVar {
     /// Name of the variable.
+    #[schemars(extend("examples" = ["LOG_LEVEL"]))]
     pub name: String,
     /// Its value. Numbers and booleans need no quotes: the text is taken as written.
     pub value: String,
@@ -242,6 +243,7 @@ pub struct Build {
 #[schemars(extend("required" = ["kind"]))]
 pub struct Directive {
     /// The instruction, such as `RUN`.
+    #[schemars(extend("examples" = ["RUN"]))]
     pub kind: String,
     /// What follows it.
     pub value: String,
@@ -337,7 +339,9 @@ pub struct LoggerSink {
 }
 
 /// Weight of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
 pub enum LogLevel {

@@ -7,26 +7,31 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::function::is_false;
+use crate::limits::REQUEST_BODY_BYTES_MAX;
+use crate::trigger::TriggerMode;
 
 /// Settings of the HTTP trigger.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HttpAttributes {
-    /// Port of the host or of the node. On a laptop it is the port that is listened on unless
-    /// `--port` or `PORT` says otherwise; 0 takes a free one.
+    /// Port of the host or of the node, where a container or a cluster publishes one. What the
+    /// processor itself listens on is `--port`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
     /// Bytes read at once; nuclio's bound of a request's head.
-    #[schemars(range(min = 1024, max = 1_048_576))]
+    #[schemars(range(min = 1))]
     pub read_buffer_size: u32,
     /// Largest request body in bytes; a larger one is answered 413 before it is read.
-    #[schemars(range(min = 1, max = 2_147_483_648_u64))]
+    #[schemars(range(min = 1, max = REQUEST_BODY_BYTES_MAX))]
     pub max_request_body_size: u64,
     /// Who may call from a browser.
     pub cors: Cors,
     /// nuclio's switch for smaller buffers; accepted, not needed.
     #[serde(skip_serializing_if = "is_false")]
     pub reduce_memory_usage: bool,
+    /// nuclio's switch for several events in flight; here an `async` handler is enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<TriggerMode>,
     /// `true`: a container's port is not published on the host.
     #[serde(skip_serializing_if = "is_false")]
     pub disable_port_publishing: bool,
@@ -85,11 +90,6 @@ pub struct Ingress {
     pub annotations: Map<String, Value>,
 }
 
-impl HttpAttributes {
-    /// Port where nothing else names one.
-    pub const PORT_DEFAULT: u16 = 8080;
-}
-
 impl Default for HttpAttributes {
     fn default() -> Self {
         Self {
@@ -98,6 +98,7 @@ impl Default for HttpAttributes {
             max_request_body_size: 4 * 1024 * 1024,
             cors: Cors::default(),
             reduce_memory_usage: false,
+            mode: None,
             disable_port_publishing: false,
             service_type: String::new(),
             ingresses: BTreeMap::new(),

@@ -3,21 +3,40 @@
 //! Text in, [`Function`] out. No I/O, no environment, no clock; imports no crate of ours.
 #![forbid(unsafe_code)]
 
+mod check;
 mod duration;
+mod error;
+mod expand;
 mod function;
 mod http;
+mod inline;
 mod kubernetes;
 pub mod limits;
+mod load;
+mod nearest;
+mod path;
+mod pools;
+mod reference;
+mod rules;
+mod schema;
 mod size;
+mod tree;
 mod trigger;
 
 pub use duration::{format_duration, parse_duration};
+pub use error::ConfigError;
 pub use function::{
     ApiVersion, Build, BuildMode, Directive, EnvVar, Function, FunctionKind, FunctionSpec,
     Isolation, Limits, LogLevel, LoggerSink, Metadata, Recycle, RuntimeAttributes, Secret,
 };
 pub use http::{Cors, HttpAttributes, Ingress};
+pub use inline::inline_config;
 pub use kubernetes::{KubernetesMetadata, KubernetesSpec};
+pub use load::{EnvLookup, LoadOptions, Loaded, load, to_json};
+pub use pools::{DEFAULT_HTTP_TRIGGER, WorkerPool};
+pub use reference::reference_markdown;
+pub use rules::{check_built_kinds, check_function_name, function_name_from};
+pub use schema::schema_json;
 pub use size::ByteSize;
 pub use trigger::{
     Attributes, Batch, BatchMode, DeadLetter, ErrorDetail, ExplicitAckMode, OnExhausted, Ordering,

@@ -30,19 +30,20 @@ impl ByteSize {
     /// # Errors
     /// A sentence part that says what is wrong, to be put behind the quoted value.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let number_end =
-            text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let number_end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let (number, unit) = text.split_at(number_end);
         let Some(&(_, scale)) = UNITS.iter().find(|(name, _)| *name == unit) else {
             return Err(format!("has the unknown unit {unit:?}"));
         };
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         let not_a_number = || "does not start with a number".to_string();
-        if number.is_empty() || fraction.contains('.') || (whole.is_empty() && fraction.is_empty()) {
+        if number.is_empty() || fraction.contains('.') || (whole.is_empty() && fraction.is_empty())
+        {
             return Err(not_a_number());
         }
         let too_large = || "is more than a size can be".to_string();
-        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| too_large())? };
+        let whole: u64 =
+            if whole.is_empty() { 0 } else { whole.parse().map_err(|_| too_large())? };
         let mut bytes = whole.checked_mul(scale).ok_or_else(too_large)?;
         let (mut place, mut part) = (1_u128, 0_u128);
         // Nine digits after the point already name single bytes of a gigabyte.
@@ -50,7 +51,8 @@ impl ByteSize {
             place *= 10;
             part = part * 10 + u128::from(digit - b'0');
         }
-        let part_bytes = u64::try_from(part * u128::from(scale) / place).map_err(|_| too_large())?;
+        let part_bytes =
+            u64::try_from(part * u128::from(scale) / place).map_err(|_| too_large())?;
         bytes = bytes.checked_add(part_bytes).ok_or_else(too_large)?;
         Ok(Self(bytes))
     }

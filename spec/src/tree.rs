@@ -3,8 +3,8 @@
 //! The tree keeps what serde's data model loses: the spelling of numbers (`1.10` for a text
 //! field), plain against quoted text, and keys that are given twice.
 
-use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{Error as YamlError, Spanned};
@@ -104,12 +104,17 @@ fn yaml_options() -> serde_saphyr::Options {
 }
 
 fn yaml_mistake(error: &YamlError) -> ConfigError {
-    let message = error.to_string();
+    let message = error.to_string().replace('\n', " ");
     // The place is told once, at the end of the line.
     let problem = message.rsplit_once(" at line ").map_or(message.as_str(), |(before, _)| before);
     if problem.contains("multiple YAML documents") {
         let problem = "the file holds more than one document (a line ---)";
         return ConfigError::new("", problem, "write one function per file");
+    }
+    if problem.contains("budget") || problem.contains("limit exceeded") {
+        let problem = "the file goes too far once its aliases are expanded";
+        let hint = format!("at most {NODES_MAX} values, {DEPTH_MAX} levels deep");
+        return ConfigError::new("", problem, hint);
     }
     let mut found = ConfigError::new("", format!("not valid YAML: {problem}"), "");
     if let Some(place) = error.location() {
@@ -147,7 +152,13 @@ fn bounded(node: Node) -> Result<Node, ConfigError> {
 }
 
 impl Node {
-    pub(crate) fn children(&self) -> Vec<&Node> {
+    /// The value of a key, the last one if it is given twice.
+    pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut Self> {
+        let Content::Map(entries) = &mut self.content else { return None };
+        entries.iter_mut().rfind(|entry| entry.key == key).map(|entry| &mut entry.node)
+    }
+
+    fn children(&self) -> Vec<&Node> {
         match &self.content {
             Content::List(items) => items.iter().collect(),
             Content::Map(entries) => entries.iter().map(|entry| &entry.node).collect(),
@@ -360,11 +371,15 @@ mod tests {
     fn scalars_keep_their_spelling() {
         check(
             "a: 1.10\nb: on\nc: True\nd: 'yes'\ne: 0644\nf: 0x1f\ng: 1_000\nh: ~\ni:\nj: .nan\n",
-            &expect![[r#"{a@1=1.1(1.10) b@2="on"Plain c@3=true(True) d@4="yes"Quoted e@5=420(0644) f@6=31(0x1f) g@7=1000(1_000) h@8=null i@9=null j@10=".nan"Plain }"#]],
+            &expect![[
+                r#"{a@1=1.1(1.10) b@2="on"Plain c@3=true(True) d@4="yes"Quoted e@5=420(0644) f@6=31(0x1f) g@7=1000(1_000) h@8=null i@9=null j@10=".nan"Plain }"#
+            ]],
         );
         check(
             "a: |\n  x\n  y\nb: 2024-01-01\nc: 1e3\nd: 99999999999999999999999\n8080: x\n",
-            &expect![[r#"{a@1="x\ny\n"Quoted b@4="2024-01-01"Plain c@5=1000.0(1e3) d@6=1e23(99999999999999999999999) 8080@7="x"Plain }"#]],
+            &expect![[
+                r#"{a@1="x\ny\n"Quoted b@4="2024-01-01"Plain c@5=1000.0(1e3) d@6=1e+23(99999999999999999999999) 8080@7="x"Plain }"#
+            ]],
         );
     }
 
@@ -372,7 +387,9 @@ mod tests {
     fn anchors_merges_and_duplicates() {
         check(
             "a: &x [1, two]\nb: *x\nc:\n  <<: {z: 1}\n  y: 2\na: again\n",
-            &expect![[r#"{a@1=[1(1) "two"Plain ] b@2=[1(1) "two"Plain ] c@3={z@4=1(1) y@5=2(2) } a@6="again"Plain }"#]],
+            &expect![[
+                r#"{a@1=[1(1) "two"Plain ] b@2=[1(1) "two"Plain ] c@3={y@5=2(2) z@4=1(1) } a@6="again"Plain }"#
+            ]],
         );
     }
 
@@ -387,27 +404,76 @@ mod tests {
 
     #[test]
     fn mistakes_have_a_place() {
-        check("a: [1\nb: 2", &expect!["not valid YAML: illegal placement of ':' indicator, column 2 (line 2)"]);
-        check("a: b: c", &expect!["not valid YAML: mapping values are not allowed in this context, column 5 (line 1)"]);
-        check("a:\n\tb: 1", &expect![""]);
-        check("a: *nope", &expect!["not valid YAML: alias references unknown anchor, column 4 (line 1)"]);
+        check(
+            "a: [1\nb: 2",
+            &expect!["not valid YAML: illegal placement of ':' indicator, column 2 (line 2)"],
+        );
+        check(
+            "a: b: c",
+            &expect![
+                "not valid YAML: mapping values are not allowed in this context, column 5 (line 1)"
+            ],
+        );
+        check(
+            "a:\n\tb: 1",
+            &expect![
+                "not valid YAML: tabs disallowed within this context (block indentation), column 2; indent with spaces (line 2)"
+            ],
+        );
+        check(
+            "a: *nope",
+            &expect!["not valid YAML: alias references unknown anchor, column 4 (line 1)"],
+        );
         check("? [x]\n: 1", &expect!["not valid YAML: expected string scalar, column 3 (line 1)"]);
-        check("a: 1\n---\nb: 1", &expect!["the file holds more than one document (a line ---); write one function per file"]);
-        check("{\"a\": 1,}", &expect![[""]]);
-        check("{\"a\": \n nope}", &expect![[""]]);
+        check(
+            "a: 1\n---\nb: 1",
+            &expect![
+                "the file holds more than one document (a line ---); write one function per file"
+            ],
+        );
+        check("{\"a\": 1,}", &expect!["{a@1=1(1) }"]);
+        check(
+            "{\"a\": 1",
+            &expect!["not valid JSON: EOF while parsing an object, column 7 (line 1)"],
+        );
+        check("{\"a\": \n nope}", &expect![[r#"{a@1="nope"Plain }"#]]);
     }
 
     #[test]
     fn bombs_are_refused() {
         let deep = "[".repeat(500);
-        check(&deep, &expect![[""]]);
-        check(&format!("{{\"a\":{}1{}}}", "[".repeat(60), "]".repeat(60)), &expect![[""]]);
+        check(
+            &"- ".repeat(500),
+            &expect![
+                "the file goes too far once its aliases are expanded; at most 100000 values, 48 levels deep"
+            ],
+        );
+        check(
+            &deep,
+            &expect![
+                "the file goes too far once its aliases are expanded; at most 100000 values, 48 levels deep"
+            ],
+        );
+        check(
+            &format!("{{\"a\":{}1{}}}", "[".repeat(60), "]".repeat(60)),
+            &expect!["lists and maps are nested more than 48 deep"],
+        );
         let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for level in 1..9 {
             let uses = format!("*a{}, ", level - 1).repeat(10);
             bomb.push_str(&format!("a{level}: &a{level} [{uses}]\n"));
         }
-        check(&bomb, &expect![[""]]);
-        check(&"x".repeat(TEXT_BYTES_MAX + 1), &expect![[""]]);
+        check(
+            &bomb,
+            &expect![
+                "the file goes too far once its aliases are expanded; at most 100000 values, 48 levels deep"
+            ],
+        );
+        check(
+            &"x".repeat(TEXT_BYTES_MAX + 1),
+            &expect![
+                "the file has 1048577 bytes; a function.yaml has at most 1048576; keep code beside it"
+            ],
+        );
     }
 }

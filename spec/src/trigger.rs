@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::duration::{self, DurationText};
 use crate::function::{Secret, is_default, is_false};
 use crate::http::HttpAttributes;
-use crate::limits::WORKERS_MAX;
+use crate::limits::{ATTEMPTS_MAX, BATCH_EVENTS_MAX, IN_FLIGHT_MAX, WORKERS_MAX};
 
 /// Where events come from and how they are delivered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -47,14 +47,14 @@ pub struct Trigger {
     #[schemars(with = "DurationText")]
     pub worker_termination_timeout: Duration,
     /// How long an event waits for a free worker, in milliseconds; 0 does not wait.
-    #[schemars(range(max = 86_400_000))]
+    #[schemars(range(max = 4_294_967_295_u64))]
     pub worker_availability_timeout_milliseconds: u64,
     /// Events in flight in one worker, where the handler is `async`.
-    #[schemars(range(min = 1, max = 8192))]
+    #[schemars(range(min = 1, max = IN_FLIGHT_MAX))]
     pub max_inflight: u32,
 
     /// How often one event is tried before it is given up.
-    #[schemars(range(min = 1, max = 1000))]
+    #[schemars(range(min = 1, max = ATTEMPTS_MAX))]
     pub max_attempts: u32,
     /// How long to wait between two attempts.
     #[serde(skip_serializing_if = "is_default")]
@@ -64,7 +64,6 @@ pub struct Trigger {
     pub dead_letter: Option<DeadLetter>,
     /// What happens after the last attempt: the event goes to `deadLetter`, or its partition
     /// stops (`halt`).
-    #[serde(skip_serializing_if = "is_default")]
     pub on_exhausted: OnExhausted,
     /// `true`: an event may run twice, so it is repeated after a crash whatever its method.
     #[serde(skip_serializing_if = "is_false")]
@@ -106,7 +105,6 @@ pub struct Trigger {
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub annotations: Map<String, Value>,
     /// Whether the handler acknowledges events itself.
-    #[serde(skip_serializing_if = "is_default")]
     pub explicit_ack_mode: ExplicitAckMode,
     /// How long a rebalance waits for those acknowledgements.
     #[serde(with = "duration::optional", skip_serializing_if = "Option::is_none")]
@@ -198,6 +196,7 @@ pub struct Retry {
 #[schemars(extend("required" = ["kind"]))]
 pub struct DeadLetter {
     /// What the place is, such as `file`.
+    #[schemars(extend("examples" = ["file"]))]
     pub kind: String,
     /// Keys of that place.
     #[serde(flatten)]
@@ -231,7 +230,7 @@ pub struct Batch {
     /// Whether events come in batches.
     pub mode: BatchMode,
     /// Most events in one batch.
-    #[schemars(range(min = 1, max = 4096))]
+    #[schemars(range(min = 1, max = BATCH_EVENTS_MAX))]
     pub batch_size: u32,
     /// Longest wait for a batch to fill.
     #[serde(with = "duration::required")]
@@ -554,11 +553,16 @@ impl<'de> Deserialize<'de> for Attributes {
 impl<'de> Deserialize<'de> for Trigger {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let mut trigger = Self::deserialize(from)?;
-        if let (TriggerKind::Http, Attributes::Kept(kept)) = (trigger.kind, &mut trigger.attributes)
-        {
-            let attributes = serde_json::from_value(Value::Object(std::mem::take(kept)));
-            trigger.attributes = Attributes::Http(attributes.map_err(de::Error::custom)?);
-        }
+        // Attributes that were read are always `Kept`; `Http` here means that there were none.
+        trigger.attributes = match (trigger.kind, trigger.attributes) {
+            (TriggerKind::Http, Attributes::Kept(kept)) => {
+                let typed = serde_json::from_value(Value::Object(kept));
+                Attributes::Http(typed.map_err(de::Error::custom)?)
+            }
+            (TriggerKind::Http, typed @ Attributes::Http(_)) => typed,
+            (_, kept @ Attributes::Kept(_)) => kept,
+            (kind, Attributes::Http(_)) => Attributes::default_of(kind),
+        };
         Ok(trigger)
     }
 }

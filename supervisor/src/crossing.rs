@@ -52,6 +52,9 @@ pub enum ToPool {
     InitFailed { id: WorkerId, usage: bool, text: String },
     /// The data thread has seen the end of the process and settled everything it held; reap it.
     Died { id: WorkerId, was_ready: bool, completed: u64, cause: DeathCause },
+    /// This worker gets no new events and will be killed when its others have ended: start its
+    /// replacement now.
+    Retiring { id: WorkerId, cause: DeathCause },
     /// Everything in flight has ended and every worker was told to stop.
     Drained,
     /// Asked for by the file watch or SIGHUP: start a new generation of every pool.

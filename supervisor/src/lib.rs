@@ -1,1 +1,289 @@
-//! Placeholder.
+//! The processor: listens on event sources, feeds workers, supervises them.
+#![forbid(unsafe_code)]
+
+mod admin;
+pub mod args;
+pub mod config;
+pub mod crossing;
+pub mod data;
+pub mod limits;
+pub mod log;
+mod machine;
+mod prepare;
+mod registry;
+pub mod signals;
+mod watch;
+pub mod workers;
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use rings::attach::{Offer, TriggerOffer};
+
+use admin::AdminConfig;
+use args::LogFormat;
+use config::Config;
+use crossing::{PoolId, ToPoolSender, to_pool_channel};
+use data::{DataConfig, TriggerConfig};
+use limits::{DESCRIPTOR_RESERVE, TO_POOL_MAX};
+use log::{Format, Log, LogConfig};
+use prepare::Prepared;
+use registry::{Registration, State};
+use signals::Signals;
+use watch::WatchConfig;
+use workers::board::Board;
+use workers::spawn::Launch;
+use workers::{Links, PoolPlan, WorkersConfig};
+
+/// What was logged last is written within this time, or not at all.
+const FLUSH_LIMIT: Duration = Duration::from_millis(500);
+/// Messages that a worker causes in its life, and those of its replacement beside it.
+const MESSAGES_PER_WORKER: usize = 16;
+
+/// A processor that has been started.
+pub struct Handle {
+    end: Receiver<u8>,
+    log: Log,
+    registration: Option<Arc<Registration>>,
+    _data: std::thread::JoinHandle<()>,
+}
+
+impl Handle {
+    /// Waits until the processor has ended and nothing of it is left; the program's exit code.
+    pub fn wait(self) -> ExitCode {
+        // Without an answer the pool thread has died, and every worker with it.
+        let code = self.end.recv().unwrap_or(1);
+        if let Some(registration) = &self.registration {
+            registration.remove_files();
+        }
+        self.log.flush(FLUSH_LIMIT);
+        ExitCode::from(code)
+    }
+}
+
+/// The processor as a library: start it, wait for it.
+pub struct Processor;
+
+impl Processor {
+    /// Has everything ready, then starts the threads and the first workers. What cannot be had is
+    /// told at once, and nothing is left behind.
+    pub fn start(config: Config, signals: Signals) -> Result<Handle, Vec<String>> {
+        let prepared = Prepared::new(&config)?;
+        start_threads(config, prepared, signals)
+            .map_err(|error| vec![format!("a thread cannot be started: {error}")])
+    }
+}
+
+fn start_threads(mut config: Config, prepared: Prepared, signals: Signals) -> io::Result<Handle> {
+    let log = Log::start(log_config(&config))?;
+    for warning in config.warnings.iter().chain(&prepared.warnings) {
+        log.warn(warning.as_str());
+    }
+    let (url, admin_url) = (prepare::url(&prepared.http), prepare::url(&prepared.admin));
+    let workers = config.worker_count() as usize;
+    let queued = (workers * MESSAGES_PER_WORKER + DESCRIPTOR_RESERVE as usize).min(TO_POOL_MAX);
+    let (to_pool, inbox) = to_pool_channel(queued)?;
+    let segments = (prepared.slots.fds(), prepared.slots.segment_bytes());
+    let registration = prepared.registration.map(Arc::new);
+    let on_ready = ready_line(&config, url, admin_url, &log, registration.clone());
+    let workers_config = workers_config(&config, segments, prepared.nofile_of_workers);
+    if config.args.watch {
+        start_watch(&config, to_pool.clone(), &log);
+    }
+    let data_config = DataConfig {
+        triggers: vec![trigger_config(&mut config, prepared.http)],
+        pool_count: config.pools.len(),
+        slots: prepared.slots,
+        log: log.clone(),
+        to_pool,
+        connections_max: prepared.connections_max,
+        run_id: run_id(),
+    };
+    let (to_data, data) = data::start(data_config)?;
+    let board = Board::default();
+    let admin = AdminConfig {
+        function: config.name().to_string(),
+        namespace: config.namespace.clone(),
+        tcp: Some(prepared.admin),
+        socket: prepared.admin_socket,
+    };
+    admin::start(admin, to_data.clone(), board.clone(), log.clone())?;
+    let (ended, end) = crossbeam_channel::bounded(1);
+    let on_ready = Some(on_ready);
+    let links = Links { log: log.clone(), signals, to_data, inbox, board, on_ready, end: ended };
+    workers::start(workers_config, links)?;
+    Ok(Handle { end, log, registration, _data: data })
+}
+
+fn log_config(config: &Config) -> LogConfig {
+    let is_terminal = io::stderr().is_terminal();
+    let format = match config.args.log_format {
+        LogFormat::People => Format::People,
+        LogFormat::Json => Format::Json,
+        LogFormat::Auto if is_terminal => Format::People,
+        LogFormat::Auto => Format::Json,
+    };
+    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    LogConfig {
+        function: config.name().into(),
+        format,
+        level: config.level,
+        colour: is_terminal && !no_colour,
+    }
+}
+
+fn trigger_config(config: &mut Config, listener: std::net::TcpListener) -> TriggerConfig {
+    let http = &mut config.http;
+    let serves = |pool: &spec::WorkerPool| pool.triggers.contains(&http.key);
+    let pool = config.pools.iter().position(serves).unwrap_or(0);
+    let ns = |limit: Duration| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+    TriggerConfig {
+        name: http.trigger.name.as_str().into(),
+        kind: http.trigger.kind.as_str().into(),
+        pool: pool as PoolId,
+        listener,
+        body_bytes_max: http.body_bytes_max,
+        wait_limit_ns: ns(http.trigger.worker_availability_timeout()),
+        event_timeout_ns: config.function.spec.event_timeout.map_or(0, ns),
+        idempotent: http.trigger.idempotent,
+        cors: http.cors.take(),
+    }
+}
+
+type Segments = (Arc<[std::os::fd::OwnedFd; 2]>, [u64; 2]);
+
+fn workers_config(config: &Config, segments: Segments, nofile: u64) -> WorkersConfig {
+    let (event_memory, event_memory_bytes) = segments;
+    let pools = config.pools.iter().enumerate().map(|(id, pool)| PoolPlan {
+        id: id as PoolId,
+        name: pool.name.as_str().into(),
+        worker_count: pool.worker_count,
+        offer: offer(config).with_sizes(pool.max_inflight, config.arena_bytes, event_memory_bytes),
+    });
+    let file = &config.runtime.file;
+    let mut env: Vec<(String, String)> = file.env.clone().into_iter().collect();
+    if config.args.watch {
+        env.extend(file.env_watch.clone());
+    }
+    // A value that only a cluster knows is in our own environment there.
+    let stated = config.function.spec.env.iter().filter(|variable| variable.value_from.is_empty());
+    env.extend(stated.map(|variable| (variable.name.clone(), variable.value.clone())));
+    WorkersConfig {
+        pools: pools.collect(),
+        launch: Launch {
+            // Names this very program, even when its file has been replaced meanwhile.
+            program: "/proc/self/exe".into(),
+            command_line: config.runtime.command_line(&config.interpreter),
+            env,
+            nofile,
+        },
+        runtime_id: file.id.clone(),
+        version_wanted: config.function.spec.runtime_version().map(str::to_string),
+        event_memory,
+        start_limit: config.start_limit(),
+        termination_limit: config.termination_limit(),
+        watch: config.args.watch,
+    }
+}
+
+/// What every worker is told; the sizes follow from its pool.
+fn offer(config: &Config) -> Offer {
+    let spec = &config.function.spec;
+    let http = &config.http.trigger;
+    let version = spec.kubernetes.0.get("version").map_or("latest".into(), ToString::to_string);
+    let timeout = spec.event_timeout.unwrap_or_default();
+    Offer {
+        function: config.name().to_string(),
+        namespace: config.namespace.clone(),
+        version,
+        description: spec.description.clone(),
+        handler: spec.handler.clone(),
+        code_path: config.code.to_string_lossy().into_owned(),
+        triggers: vec![TriggerOffer {
+            id: 0,
+            kind: http.kind.as_str().into(),
+            name: http.name.clone(),
+        }],
+        event_timeout_ns: u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX),
+        log_level: config.level as u8,
+        settings: settings(config),
+        ..Offer::default()
+    }
+}
+
+/// `runtimeAttributes` as texts: a text as it is, anything else as JSON.
+fn settings(config: &Config) -> std::collections::BTreeMap<String, String> {
+    let attributes = &config.function.spec.runtime_attributes;
+    let text = |value: &serde_json::Value| match value {
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let mut settings: std::collections::BTreeMap<String, String> =
+        attributes.other.iter().map(|(key, value)| (key.clone(), text(value))).collect();
+    if let Some(mode) = &attributes.mode {
+        settings.insert("mode".into(), mode.clone());
+    }
+    if let Some(threads) = attributes.threads {
+        settings.insert("threads".into(), threads.to_string());
+    }
+    if !attributes.preload.is_empty() {
+        settings.insert("preload".into(), serde_json::json!(attributes.preload).to_string());
+    }
+    settings.insert("errorDetail".into(), config.error_detail().into());
+    settings
+}
+
+/// What happens once all workers are ready: one line for people, and the state for other programs.
+fn ready_line(
+    config: &Config,
+    url: String,
+    admin_url: String,
+    log: &Log,
+    registration: Option<Arc<Registration>>,
+) -> Box<dyn FnOnce(&str) + Send> {
+    let (name, namespace) = (config.name().to_string(), config.namespace.clone());
+    let (language, workers) = (config.runtime.file.id.clone(), config.worker_count());
+    let (started, log) = (config.started, log.clone());
+    Box::new(move |version| {
+        let plural = if workers == 1 { "" } else { "s" };
+        let ms = started.elapsed().as_millis();
+        let mut line = format!(
+            "{name} ({language} {version}) is ready: {url} · {workers} worker{plural} · {ms} ms"
+        );
+        if !admin_url.ends_with(&format!(":{}", prepare::ADMIN_PORT)) {
+            line.push_str(&format!(" · admin {admin_url}"));
+        }
+        log.result(line);
+        let state = State {
+            name,
+            namespace,
+            pid: std::process::id(),
+            url,
+            admin: admin_url,
+            runtime: format!("{language} {version}"),
+            started_unix_ms: log::now_ns() / 1_000_000,
+        };
+        if let Some(Err(error)) = registration.map(|r| r.write_state(&state)) {
+            log.warn(format!("other programs cannot find this function by name: {error}"));
+        }
+    })
+}
+
+fn start_watch(config: &Config, to_pool: ToPoolSender, log: &Log) {
+    let watch = WatchConfig {
+        code: config.code.clone(),
+        extensions: config.runtime.file.extensions.clone(),
+    };
+    if let Err(error) = watch::start(watch, to_pool, log.clone()) {
+        log.warn(format!("saves are not noticed: {error}; SIGHUP loads the code again"));
+    }
+}
+
+/// Differs between runs and between processes of a run: time and pid, well mixed.
+fn run_id() -> [u8; 8] {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one((log::now_ns(), std::process::id())).to_be_bytes()
+}

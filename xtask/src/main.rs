@@ -30,6 +30,7 @@ cargo xtask <command>
   setup                     install what the tests need (as root), or list it and exit 2
   build                     build the programs into target/dev-dist/nuclio
   dist                      release build: target/dist/nuclio, its tarball and the wheel
+  codegen                   write the files made from code again
   ci <gate>                 one gate alone";
 
 /// What `main` turns into an exit code.
@@ -62,6 +63,7 @@ fn dispatch(arguments: &[String]) -> Result<End> {
         ["setup"] => setup::run(&runner),
         ["build"] => assemble::dev(&runner).map(|_| End::Passed),
         ["dist"] => assemble::dist(&runner).map(|()| End::Passed),
+        ["codegen"] => gates::codegen::write(&runner).map(|()| End::Passed),
         ["ci", name] => match gates::find(name) {
             Some(gate) => (gate.run)(&runner).map(|()| End::Passed),
             None => {

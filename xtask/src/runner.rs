@@ -104,7 +104,7 @@ impl Runner {
             command.stdout(log.try_clone()?).stderr(log.try_clone()?);
         }
         let child = command.spawn().with_context(|| format!("cannot start {}", shown(command)))?;
-        self.wait(child, command)
+        self.wait(child, &shown(command), self.deadline)
     }
 
     /// Runs a program that must succeed and returns what it wrote to stdout.
@@ -120,7 +120,7 @@ impl Runner {
             let mut bytes = Vec::new();
             stdout.read_to_end(&mut bytes).map(|_| bytes)
         });
-        let status = self.wait(child, command)?;
+        let status = self.wait(child, &shown(command), self.deadline)?;
         let bytes = reader.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
         if !status.success() {
             bail!("{} ended with {status}", shown(command));
@@ -128,16 +128,17 @@ impl Runner {
         String::from_utf8(bytes).with_context(|| format!("{} printed no UTF-8", shown(command)))
     }
 
-    fn wait(&self, mut child: Child, command: &Command) -> Result<ExitStatus> {
+    /// Waits for a program; at the deadline it is ended, which is an error.
+    pub fn wait(&self, mut child: Child, name: &str, deadline: Instant) -> Result<ExitStatus> {
         let pid = child.id();
         let (sender, receiver) = sync_channel(1);
         std::thread::spawn(move || sender.send(child.wait()));
-        match self.wait_or_beat(&receiver)? {
+        match self.wait_or_beat(&receiver, deadline.min(self.deadline))? {
             Some(status) => Ok(status),
             None => {
                 end_tree(pid)?;
                 receiver.recv()??;
-                bail!("{} took too long and was ended", shown(command))
+                bail!("{name} took too long and was ended")
             }
         }
     }
@@ -146,11 +147,12 @@ impl Runner {
     fn wait_or_beat(
         &self,
         receiver: &Receiver<std::io::Result<ExitStatus>>,
+        deadline: Instant,
     ) -> Result<Option<ExitStatus>> {
         let terminal = std::io::stderr().is_terminal();
         let beat = if terminal { HEARTBEAT_TERMINAL } else { HEARTBEAT_LOG };
         loop {
-            let left = self.deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now());
             match receiver.recv_timeout(beat.min(left)) {
                 Ok(status) => return Ok(Some(status?)),
                 Err(RecvTimeoutError::Disconnected) => bail!("nobody waits for the program"),
@@ -189,7 +191,7 @@ fn end_tree(root: u32) -> Result<()> {
     }
     for pid in tree {
         // ESRCH: it ended by itself between the look and the kill.
-        drop(kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGKILL));
+        let _ = kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGKILL);
     }
     Ok(())
 }

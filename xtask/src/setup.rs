@@ -49,7 +49,8 @@ const PACKAGES: [Package; 7] = [
 const PIP: [&str; 3] = ["Pillow==13.0.0", "requests==2.34.2", "aiohttp==3.14.5"];
 
 pub fn run(runner: &Runner) -> Result<End> {
-    let missing = missing_packages();
+    let mut interpreter = python::chosen();
+    let missing = missing_packages(interpreter.as_ref());
     if !missing.is_empty() {
         if !can_install() {
             for package in &missing {
@@ -63,8 +64,12 @@ pub fn run(runner: &Runner) -> Result<End> {
             return Ok(End::Usage);
         }
         install(runner, &missing)?;
+        interpreter = python::chosen();
+        if let Some(package) = missing_packages(interpreter.as_ref()).first() {
+            bail!("{} was installed, yet what it is for is still missing", package.name);
+        }
     }
-    let interpreter = python::chosen().context("no CPython 3.11 or later was found")?;
+    let interpreter = interpreter.context("no CPython 3.11 or later was found")?;
     let environment = make_environment(runner, &interpreter)?;
     runner.note(format!("python {} in {}", interpreter.version(), environment.display()));
     Ok(End::Passed)
@@ -80,9 +85,8 @@ fn environment_folder(runner: &Runner) -> PathBuf {
     runner.target.join("test-venv")
 }
 
-fn missing_packages() -> Vec<&'static Package> {
-    let interpreter = python::chosen();
-    PACKAGES.iter().filter(|package| !is_there(&package.probe, interpreter.as_ref())).collect()
+fn missing_packages(interpreter: Option<&Interpreter>) -> Vec<&'static Package> {
+    PACKAGES.iter().filter(|package| !is_there(&package.probe, interpreter)).collect()
 }
 
 fn is_there(probe: &Probe, interpreter: Option<&Interpreter>) -> bool {
@@ -114,14 +118,11 @@ fn install(runner: &Runner, missing: &[&Package]) -> Result<()> {
     let mut update = runner.command("apt-get", ["update", "-q"]);
     runner.run(&mut update)?;
     let names = missing.iter().map(|package| package.name);
-    let options = ["install", "-q", "-y", "--no-install-recommends"];
+    // Another installation on the machine, such as automatic updates, may hold the lock.
+    let lock = ["-o", "DPkg::Lock::Timeout=120"];
+    let options = ["install", "-q", "-y", "--no-install-recommends", lock[0], lock[1]];
     let mut install = runner.command("apt-get", options.into_iter().chain(names));
-    runner.run(install.env("DEBIAN_FRONTEND", "noninteractive"))?;
-    let left = missing_packages();
-    if let Some(package) = left.first() {
-        bail!("{} was installed, yet what it is for is still missing", package.name);
-    }
-    Ok(())
+    runner.run(install.env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
 /// Makes `target/test-venv`, unless one of the same interpreter and pins is there.

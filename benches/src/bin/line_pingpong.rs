@@ -4,22 +4,13 @@
 #![forbid(unsafe_code)]
 
 use std::process::{Child, Command};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use benches::line::{Answerer, Asker};
 use benches::pin::{core_count, pin_this_thread};
 use benches::shared_line::SharedLines;
 use benches::stats::{median, range};
 use clap::Parser;
-
-const PING: usize = 0;
-const PONG: usize = 1;
-/// Ends the other process; no round reaches it.
-const STOP: u64 = u64::MAX;
-/// Far above any round trip, so that the clock is read only when something is wrong.
-const SPINS_BETWEEN_CLOCKS: u32 = 1 << 20;
-const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Parser)]
 #[command(about = "Time of a round trip of one cache line between two processes on two cores")]
@@ -32,10 +23,10 @@ struct Args {
     core_b: usize,
     /// How many batches are timed
     #[arg(long, default_value_t = 101)]
-    batches: usize,
+    batches: u32,
     /// Round trips in a batch
     #[arg(long, default_value_t = 20_000)]
-    rounds: u64,
+    rounds: u32,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -47,74 +38,36 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
     if let Some(address) = &args.answer {
-        return answer(address, args.core_b);
+        return answer(address, &args);
     }
     ensure!(core_count()? >= 2, "two cores are needed: two processes spinning on one say nothing");
     let lines = SharedLines::create()?;
-    let mut peer = start_peer(&lines, args.core_b)?;
+    let mut peer = start_peer(&lines, &args)?;
     pin_this_thread(args.core_a).with_context(|| format!("cannot use core {}", args.core_a))?;
-    let mut last = 0;
-    ask(&lines, &mut last, 1)?;
-    let batches = (0..args.batches)
-        .map(|_| time_batch(&lines, &mut last, args.rounds))
-        .collect::<Result<Vec<f64>>>()?;
-    lines.word(PING).store(STOP, Ordering::Release);
+    let mut asker = Asker::new(&lines);
+    let batches =
+        (0..args.batches).map(|_| asker.time_batch(args.rounds)).collect::<Result<Vec<f64>>>()?;
     ensure!(peer.wait()?.success(), "the process that answers failed");
     print(&args, &batches);
     Ok(())
 }
 
-fn start_peer(lines: &SharedLines, core: usize) -> Result<Child> {
-    let program = std::env::current_exe()?;
-    let core = core.to_string();
-    let mut command = Command::new(program);
-    command.args(["--answer", &lines.address(), "--core-b", &core]);
+fn start_peer(lines: &SharedLines, args: &Args) -> Result<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["--answer", &lines.address(), "--core-b", &args.core_b.to_string()]).args([
+        "--batches",
+        &args.batches.to_string(),
+        "--rounds",
+        &args.rounds.to_string(),
+    ]);
     command.spawn().context("cannot start the process that answers")
 }
 
-/// Nanoseconds of one round trip, the mean of a batch.
-fn time_batch(lines: &SharedLines, last: &mut u64, rounds: u64) -> Result<f64> {
-    let start = Instant::now();
-    ask(lines, last, rounds)?;
-    Ok(start.elapsed().as_nanos() as f64 / rounds as f64)
-}
-
-fn ask(lines: &SharedLines, last: &mut u64, rounds: u64) -> Result<()> {
-    for _ in 0..rounds {
-        *last += 1;
-        lines.word(PING).store(*last, Ordering::Release);
-        spin_until_changed(lines.word(PONG), *last - 1)?;
-    }
-    Ok(())
-}
-
-fn answer(address: &str, core: usize) -> Result<()> {
+fn answer(address: &str, args: &Args) -> Result<()> {
     let lines = SharedLines::open(address).with_context(|| format!("cannot open {address}"))?;
-    pin_this_thread(core).with_context(|| format!("cannot use core {core}"))?;
-    let mut seen = 0;
-    loop {
-        seen = spin_until_changed(lines.word(PING), seen)?;
-        if seen == STOP {
-            return Ok(());
-        }
-        lines.word(PONG).store(seen, Ordering::Release);
-    }
-}
-
-/// Fails when the other process has gone: neither may spin for ever.
-fn spin_until_changed(word: &AtomicU64, old: u64) -> Result<u64> {
-    let mut started = None;
-    loop {
-        for _ in 0..SPINS_BETWEEN_CLOCKS {
-            let value = word.load(Ordering::Acquire);
-            if value != old {
-                return Ok(value);
-            }
-            std::hint::spin_loop();
-        }
-        let waited = started.get_or_insert_with(Instant::now).elapsed();
-        ensure!(waited < PATIENCE, "the other process has been silent for {waited:?}");
-    }
+    pin_this_thread(args.core_b).with_context(|| format!("cannot use core {}", args.core_b))?;
+    let mut answerer = Answerer::new(&lines);
+    (0..args.batches).try_for_each(|_| answerer.answer(args.rounds))
 }
 
 fn print(args: &Args, batches: &[f64]) {

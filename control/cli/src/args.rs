@@ -4,7 +4,7 @@
 //! mistakes are told together; clap only stops at what it cannot read at all.
 
 use clap::builder::FalseyValueParser;
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 /// Serverless functions in real time, on a laptop or in a cluster.
 #[derive(Debug, Parser)]
@@ -71,13 +71,17 @@ Examples:
   nuclio run -f function.yaml --port 9000
   nuclio run hello.py --trigger cron,schedule='*/5 * * * *'")]
 pub struct RunArgs {
-    /// Name of the function, then its FILE or folder. A single argument is the FILE if it exists,
-    /// has a slash or ends like source code; else the NAME. Without a NAME, the name in
-    /// function.yaml or the file's own name is taken, in lower case, with - for other characters
-    #[arg(value_name = "NAME", num_args = 0..=2, value_names = ["NAME", "FILE"])]
-    pub what: Vec<String>,
+    /// Name of the function [default: the name in function.yaml, else that of the file, in lower
+    /// case and with - for other characters]. An argument alone is the FILE if it exists, has a
+    /// slash or ends like source code; else the NAME
+    #[arg(value_name = "NAME", value_hint = ValueHint::AnyPath)]
+    pub first: Option<String>,
+    /// File or folder with the code; a function.yaml will do too
+    #[arg(value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub second: Option<String>,
     /// File or folder with the code
     #[arg(short, long, value_name = "PATH", env = "NUCLIO_PATH", hide_env_values = true)]
+    #[arg(value_hint = ValueHint::AnyPath)]
     pub path: Option<String>,
     /// The handler, as function, module:function or package.module:function [default: the
     /// function called handler, else the only one with two parameters]
@@ -89,6 +93,7 @@ pub struct RunArgs {
     pub runtime: Option<String>,
     /// A function.yaml; the other flags override what it says
     #[arg(short, long, value_name = "FILE", env = "NUCLIO_FILE", hide_env_values = true)]
+    #[arg(value_hint = ValueHint::AnyPath)]
     pub file: Option<String>,
     /// Environment variable of the function; repeatable [env: NUCLIO_ENV, one a line]
     #[arg(short, long = "env", value_name = "KEY=VALUE")]
@@ -115,6 +120,7 @@ pub struct RunArgs {
     /// Python interpreter [default: that of the active virtual environment, of .venv or venv
     /// beside the handler, else python3]
     #[arg(long, value_name = "PATH", env = "NUCLIO_PYTHON", hide_env_values = true)]
+    #[arg(value_hint = ValueHint::AnyPath)]
     pub python: Option<String>,
     /// Address of the health, metrics and API pages [default: 127.0.0.1:8081, or a free port when
     /// that one is taken]
@@ -216,11 +222,9 @@ impl Origins {
     pub fn of_matches(command: &clap::Command, matches: &clap::ArgMatches) -> Self {
         let mut twins = std::collections::HashMap::new();
         for arg in command.get_arguments() {
-            let is_twin = matches!(
-                matches.try_contains_id(arg.get_id().as_str()),
-                Ok(true)
-            ) && matches.value_source(arg.get_id().as_str())
-                == Some(clap::parser::ValueSource::EnvVariable);
+            let is_twin = matches!(matches.try_contains_id(arg.get_id().as_str()), Ok(true))
+                && matches.value_source(arg.get_id().as_str())
+                    == Some(clap::parser::ValueSource::EnvVariable);
             if let (true, Some(long), Some(twin)) = (is_twin, arg.get_long(), arg.get_env()) {
                 twins.insert(long.to_owned(), twin.to_string_lossy().into_owned());
             }
@@ -246,7 +250,6 @@ pub fn without_empty_twins(command: clap::Command) -> clap::Command {
 }
 
 fn without_empty_twin(arg: clap::Arg) -> clap::Arg {
-    let is_empty =
-        arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    let is_empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
     if is_empty { arg.env(None) } else { arg }
 }

@@ -2,7 +2,7 @@
 //!
 //! Follows no redirect, uses no proxy, decodes nothing: what the function said is what is shown.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::time::Duration;
 
 use ureq::http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
@@ -75,36 +75,39 @@ pub fn send(ask: Ask) -> Result<Reply, ureq::Error> {
         request = request.header(name, value);
     }
     let needs_length = matches!(ask.method, Method::POST | Method::PUT | Method::PATCH);
-    match ask.body {
+    let response = match ask.body {
         Some(body) => {
             if body.len() >= EXPECT_BODY_BYTES_MIN {
                 request = request.header(header::EXPECT, "100-continue");
             }
-            run(&agent, request.body(body)?)
+            agent.run(request.body(body)?)
         }
-        None if needs_length => run(&agent, request.body(Vec::new())?),
-        None => agent.run(request.body(())?).map(|response| Reply { response }),
-    }
+        None if needs_length => agent.run(request.body(Vec::new())?),
+        None => agent.run(request.body(())?),
+    };
+    response.map(|response| Reply { response })
 }
 
-/// Sends a body even where the method usually has none.
-fn run(agent: &Agent, request: Request<Vec<u8>>) -> Result<Reply, ureq::Error> {
-    use ureq::RequestExt;
-    let response = request.with_agent(agent).force_send_body().run()?;
-    Ok(Reply { response })
+/// Whether an error while the body was read means that the time was up.
+pub fn is_late(error: &std::io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
+    error.kind() == ErrorKind::TimedOut || matches!(inner, Some(ureq::Error::Timeout(_)))
 }
 
-/// What went wrong, for the end of a sentence.
-pub fn reason(error: &ureq::Error) -> String {
-    match error {
-        ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => {
-            "connection refused".into()
+/// What went wrong, to stand behind the server's name; timeouts apart.
+pub fn told(error: &ureq::Error) -> String {
+    let io = match error {
+        ureq::Error::Io(io) => io,
+        ureq::Error::HostNotFound => return "is no known host".into(),
+        ureq::Error::ConnectionFailed => return "cannot be reached".into(),
+        ureq::Error::Protocol(problem) => return format!("did not answer with HTTP: {problem}"),
+        other => return format!("could not be asked: {other}"),
+    };
+    match io.kind() {
+        ErrorKind::ConnectionRefused => "cannot be reached: connection refused".into(),
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => {
+            "closed the connection without a whole reply".into()
         }
-        ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::ConnectionReset => {
-            "it closed the connection without a whole reply".into()
-        }
-        ureq::Error::HostNotFound => "there is no such host".into(),
-        ureq::Error::ConnectionFailed => "no connection could be made".into(),
-        other => other.to_string(),
+        _ => format!("cannot be reached: {io}"),
     }
 }

@@ -29,7 +29,11 @@ pub fn shown(record: &Value, coloured: bool) -> String {
         return message(record);
     };
     let level = fields.get("level").and_then(Value::as_str).unwrap_or("info");
-    let mut line = format!("{}{}", label(level, coloured), message(fields.get("message").unwrap_or(&Value::Null)));
+    let mut line = format!(
+        "{}{}",
+        label(level, coloured),
+        message(fields.get("message").unwrap_or(&Value::Null))
+    );
     for (key, value) in fields.iter().filter(|(key, _)| !COMMON_FIELDS.contains(&&***key)) {
         match (&**key, value) {
             ("more" | "with", Value::Object(more)) => push_fields(&mut line, more),
@@ -66,7 +70,8 @@ fn push_fields(line: &mut String, fields: &Map<String, Value>) {
 
 fn push_field(line: &mut String, key: &str, value: &Value) {
     let is_plain = |text: &str| {
-        !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"')
+        !text.is_empty()
+            && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"')
     };
     let value = match value {
         Value::String(text) if is_plain(text) => text.clone(),

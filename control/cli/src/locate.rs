@@ -50,6 +50,15 @@ impl Surroundings {
         out
     }
 
+    /// A path as the user would write it here: below the current folder, without that folder.
+    pub fn shown(&self, path: &Path) -> String {
+        match path.strip_prefix(&self.cwd) {
+            Ok(below) if below.as_os_str().is_empty() => "this folder".into(),
+            Ok(below) => below.display().to_string(),
+            Err(_) => path.display().to_string(),
+        }
+    }
+
     fn in_path(&self, program: &str) -> Option<PathBuf> {
         let path = self.var("PATH")?;
         std::env::split_paths(path)
@@ -114,11 +123,14 @@ pub fn runtimes(around: &Surroundings) -> Result<PathBuf, String> {
 /// beside the handler. `None` leaves it to the processor, which takes `python3` from `PATH`.
 pub fn python(
     around: &Surroundings,
+    flag_name: &str,
     flag: Option<&OsStr>,
     code_dir: Option<&Path>,
 ) -> Result<Option<PathBuf>, String> {
     if let Some(named) = flag {
-        return python_by_flag(around, named).map(Some);
+        return python_by_flag(around, named)
+            .map(Some)
+            .map_err(|told| format!("{flag_name}: {told}"));
     }
     if let Some(venv) = around.var("VIRTUAL_ENV") {
         let venv = around.absolute(Path::new(venv));
@@ -151,20 +163,17 @@ fn python_by_flag(around: &Surroundings, named: &OsStr) -> Result<PathBuf, Strin
     let is_bare_name = !named.as_encoded_bytes().contains(&b'/');
     let path = around.absolute(Path::new(named));
     if path.is_dir() {
-        return python_in(&path).map_err(|problem| {
-            format!("--python: {shown} is a folder and {problem}; name an interpreter")
-        });
+        return python_in(&path)
+            .map_err(|problem| format!("{shown} is a folder and {problem}; name an interpreter"));
     }
     if path.is_file() && (!is_bare_name || can_be_run(&path)) {
         return program_at(&path)
-            .map_err(|problem| format!("--python: {shown} {problem}; name a Python interpreter"));
+            .map_err(|problem| format!("{shown} {problem}; name a Python interpreter"));
     }
     let found = named.to_str().filter(|_| is_bare_name).and_then(|name| around.in_path(name));
     found.ok_or_else(|| {
         let place = if is_bare_name { " here or in PATH" } else { "" };
-        format!(
-            "--python: {shown} does not exist{place}; name a Python interpreter, such as python3"
-        )
+        format!("{shown} does not exist{place}; name a Python interpreter, such as python3")
     })
 }
 
@@ -216,8 +225,7 @@ mod tests {
     fn the_processor_is_searched_in_three_places_in_order() {
         let dir = tempfile::tempdir().unwrap();
         let (exe_dir, path) = (dir.path().join("exe"), dir.path().join("path"));
-        let around =
-            |vars: &[(&str, &str)]| Surroundings::made_up(dir.path(), &exe_dir, vars);
+        let around = |vars: &[(&str, &str)]| Surroundings::made_up(dir.path(), &exe_dir, vars);
         let path_var = ("PATH", path.to_str().unwrap());
         expect![[r#"the processor program was not found: looked at DIR/exe/processor and in every folder of PATH; set NUCLIO_PROCESSOR to its path"#]]
             .assert_eq(&told(dir.path(), processor(&around(&[path_var]))));
@@ -229,8 +237,10 @@ mod tests {
         let named = [path_var, ("NUCLIO_PROCESSOR", "mine")];
         assert_eq!(processor(&around(&named)).unwrap(), dir.path().join("mine"));
         let named = [path_var, ("NUCLIO_PROCESSOR", "gone")];
-        expect![[r#"NUCLIO_PROCESSOR: DIR/gone does not exist; name the processor program, or unset it"#]]
-            .assert_eq(&told(dir.path(), processor(&around(&named))));
+        expect![[
+            r#"NUCLIO_PROCESSOR: DIR/gone does not exist; name the processor program, or unset it"#
+        ]]
+        .assert_eq(&told(dir.path(), processor(&around(&named))));
     }
 
     #[test]
@@ -254,7 +264,7 @@ mod tests {
         std::fs::create_dir_all(&code).unwrap();
         let around = |vars: &[(&str, &str)]| Surroundings::made_up(dir.path(), dir.path(), vars);
         let find = |vars: &[(&str, &str)], flag: Option<&str>| {
-            python(&around(vars), flag.map(OsStr::new), Some(&code))
+            python(&around(vars), "--python", flag.map(OsStr::new), Some(&code))
         };
         assert_eq!(find(&[], None), Ok(None));
 

@@ -1,77 +1,56 @@
-//! Names of functions and namespaces: what they may look like, and how a file gets one.
+//! Names of functions and namespaces, as they come from people and from files.
+
+use std::path::Path;
+
+use spec::ConfigError;
 
 /// Where a function lives when nobody says otherwise.
 pub const NAMESPACE_DEFAULT: &str = "default";
 
-/// Longest name; Kubernetes takes no longer label.
-const NAME_BYTES_MAX: usize = 63;
-
 /// The name of a file that has no letter or digit to make one of.
 const NAME_OF_THE_NAMELESS: &str = "function";
 
-/// Says what is wrong with a name, if anything, and what `from` (a flag or key) could say instead.
+/// Says what is wrong with a name given by `from` (a flag or an argument), and what would do.
 pub fn check(from: &str, name: &str) -> Result<(), String> {
-    if is_name(name) {
-        return Ok(());
-    }
-    Err(format!(
-        "{from}: {name:?} is no name: use lower-case letters, digits and -, at most \
-         {NAME_BYTES_MAX}, with a letter or digit at both ends; {} would do",
-        from_file_stem(name)
-    ))
+    spec::check_function_name(name)
+        .map_err(|(problem, hint)| ConfigError::new(from, problem, hint).to_string())
 }
 
-/// The name of `My_Handler.v2` is `my-handler-v2`: lower case, one `-` for any run of characters
-/// that a name cannot have, none at the ends.
-pub fn from_file_stem(stem: &str) -> String {
-    let mut name = String::new();
-    for character in stem.chars().flat_map(char::to_lowercase) {
-        if character.is_ascii_alphanumeric() {
-            name.push(character);
-        } else if !name.is_empty() && !name.ends_with('-') {
-            name.push('-');
-        }
-    }
-    name.truncate(NAME_BYTES_MAX);
-    match name.trim_end_matches('-') {
-        "" => NAME_OF_THE_NAMELESS.to_owned(),
-        name => name.to_owned(),
-    }
-}
-
-fn is_name(name: &str) -> bool {
-    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    !name.is_empty()
-        && name.len() <= NAME_BYTES_MAX
-        && name.bytes().all(is_inner)
-        && !name.starts_with('-')
-        && !name.ends_with('-')
+/// The function's name where nobody gave one: the file's, or the folder's, in the form that
+/// names have: `My_Handler.py` gives `my-handler`.
+pub fn of_path(path: &Path) -> String {
+    // Without links and `..`, whose last part is no name.
+    let path = if path.is_dir() { path.canonicalize().unwrap_or_default() } else { path.into() };
+    let named = if path.is_dir() { path.file_name() } else { path.file_stem() };
+    named
+        .and_then(|name| spec::function_name_from(&name.to_string_lossy()))
+        .unwrap_or_else(|| NAME_OF_THE_NAMELESS.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use expect_test::expect;
 
     #[test]
-    fn every_file_gets_a_valid_name() {
-        for (stem, name) in [
-            ("hello", "hello"),
-            ("My_Handler.v2", "my-handler-v2"),
-            ("__init__", "init"),
-            ("Żółw", "w"),
-            ("日本", "function"),
-            ("a--b", "a-b"),
-            (&"x".repeat(70), &"x".repeat(63)),
+    fn every_path_gets_a_valid_name() {
+        for (path, name) in [
+            ("/x/hello.py", "hello"),
+            ("My_Handler.v2.py", "my-handler-v2"),
+            ("日本.py", "function"),
         ] {
-            assert_eq!(from_file_stem(stem), name);
+            assert_eq!(of_path(Path::new(path)), name);
             assert_eq!(check("NAME", name), Ok(()));
         }
+        assert_eq!(of_path(Path::new("/")), "function");
     }
 
     #[test]
-    fn a_wrong_name_is_refused_with_a_right_one() {
-        for wrong in ["", "A", "-a", "a-", "a.b", "a/b", &"x".repeat(64)] {
-            assert!(check("NAME", wrong).unwrap_err().contains("would do"), "{wrong}");
-        }
+    fn a_wrong_name_is_told_with_a_right_one() {
+        let told = ["", "Hello World", "-"].map(|name| check("NAME", name).unwrap_err());
+        expect![[r#"
+            NAME: is empty
+            NAME: "Hello World" has 'H'; lower-case letters, digits and - are possible; write hello-world
+            NAME: "-" starts or ends with -"#]].assert_eq(&told.join("\n"));
     }
 }

@@ -65,9 +65,8 @@ fn host(text: &str) -> Result<IpAddr, String> {
 
 fn workers(text: &str) -> Result<String, String> {
     let most = spec::limits::WORKERS_MAX;
-    let wrong = || {
-        format!("{text:?} is no number of workers; write a number from 1 to {most}, or auto")
-    };
+    let wrong =
+        || format!("{text:?} is no number of workers; write a number from 1 to {most}, or auto");
     if text == "auto" {
         return Ok(text.to_owned());
     }
@@ -77,9 +76,8 @@ fn workers(text: &str) -> Result<String, String> {
 
 /// Takes `HOST:PORT`, `:PORT` on all addresses, and a port alone on this machine's own.
 fn admin(text: &str) -> Result<SocketAddr, String> {
-    let wrong = || {
-        format!("{text:?} is no address; write HOST:PORT, such as 127.0.0.1:8081, or :8081")
-    };
+    let wrong =
+        || format!("{text:?} is no address; write HOST:PORT, such as 127.0.0.1:8081, or :8081");
     if let Ok(port) = port(text) {
         return Ok((Ipv4Addr::LOCALHOST, port).into());
     }
@@ -135,6 +133,23 @@ mod tests {
         told.extend(["0", "-2", "many", "100001"].map(|text| workers(text).unwrap_err()));
         told.extend(["x", "::1:8081", "1.2.3.4"].map(|text| admin(text).unwrap_err()));
         told.extend(["inof", "loud"].map(|text| log_level(text).unwrap_err()));
-        expect![[r#""#]].assert_eq(&told.join("\n"));
+        expect![[r#"
+            "" is no port; write a number from 1 to 65535, or 0 for a free one
+            "-1" is no port; write a number from 1 to 65535, or 0 for a free one
+            "+80" is no port; write a number from 1 to 65535, or 0 for a free one
+            "65536" is no port; write a number from 1 to 65535, or 0 for a free one
+            "http" is no port; write a number from 1 to 65535, or 0 for a free one
+            "example.org" is no address; write 127.0.0.1, ::1, or 0.0.0.0 for all of them
+            "1.2.3" is no address; write 127.0.0.1, ::1, or 0.0.0.0 for all of them
+            "0" is no number of workers; write a number from 1 to 100000, or auto
+            "-2" is no number of workers; write a number from 1 to 100000, or auto
+            "many" is no number of workers; write a number from 1 to 100000, or auto
+            "100001" is no number of workers; write a number from 1 to 100000, or auto
+            "x" is no address; write HOST:PORT, such as 127.0.0.1:8081, or :8081
+            "::1:8081" is no address; write HOST:PORT, such as 127.0.0.1:8081, or :8081
+            "1.2.3.4" is no address; write HOST:PORT, such as 127.0.0.1:8081, or :8081
+            "inof" is no level; did you mean info?
+            "loud" is no level; write one of debug, info, warn, error"#]]
+        .assert_eq(&told.join("\n"));
     }
 }

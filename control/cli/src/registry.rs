@@ -57,10 +57,7 @@ pub fn find(registry: &Path, namespace: &str, name: &str) -> Result<Running, Str
     told += &match nearest(name, &others) {
         Some(near) => format!("did you mean {near}? Otherwise start it with: nuclio run {name}"),
         None if others.is_empty() => format!("start it with: nuclio run {name}"),
-        None => format!(
-            "running there: {}; start it with: nuclio run {name}",
-            others.join(", ")
-        ),
+        None => format!("running there: {}; start it with: nuclio run {name}", others.join(", ")),
     };
     Err(told)
 }
@@ -73,8 +70,9 @@ fn live(folder: &Path) -> Result<Option<Running>, String> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(format!("{} cannot be read: {e}", file.display())),
     };
-    let running: Running = serde_json::from_str(&text)
-        .map_err(|e| format!("{} is not a function's state: {e}", file.display()))?;
+    let running: Running = serde_json::from_str(&text).map_err(|_| {
+        format!("{} is not the state of a function; start the function anew", file.display())
+    })?;
     Ok((process_exists(running.pid) && lock_is_held(&folder.join("lock"))).then_some(running))
 }
 
@@ -87,9 +85,8 @@ fn read_bounded(file: &Path) -> std::io::Result<String> {
 
 fn process_exists(pid: i32) -> bool {
     // A process of another user refuses the test signal, and is there all the same.
-    rustix::process::Pid::from_raw(pid).is_some_and(|pid| {
-        rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH)
-    })
+    rustix::process::Pid::from_raw(pid)
+        .is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
 
 /// Process ids are used again, so a live one proves little; the lock is held for a processor's

@@ -46,6 +46,19 @@ pub struct Runtime {
 }
 
 impl Runtime {
+    /// How line comments of the language start.
+    pub fn comment_prefix(&self) -> &'static str {
+        match &*self.id {
+            "nodejs" | "golang" | "java" | "dotnetcore" | "rust" | "php" => "//",
+            "lua" => "--",
+            _ => "#",
+        }
+    }
+
+    fn has_ending_of(&self, name: &str) -> bool {
+        self.extensions.iter().any(|ending| ends_with(name, ending))
+    }
+
     /// "python (.py)"
     fn shown(&self) -> String {
         if self.extensions.is_empty() {
@@ -115,15 +128,13 @@ impl Catalog {
     }
 
     /// Chooses the language of a file by its ending, else by its first line.
-    pub fn of_file(&self, file: &Path, first_bytes: &[u8]) -> Result<&Runtime, String> {
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        let installed =
-            self.runtimes.iter().find(|r| r.extensions.iter().any(|end| name.ends_with(&**end)));
+    pub fn of_file(&self, shown: &str, first_bytes: &[u8]) -> Result<&Runtime, String> {
+        let name = shown.rsplit('/').next().unwrap_or(shown);
+        let installed = self.runtimes.iter().find(|r| r.has_ending_of(name));
         if let Some(runtime) = installed {
             return Ok(runtime);
         }
-        let shown = file.display();
-        if let Some((_, language)) = known_ending(&name) {
+        if let Some((_, language)) = known_ending(name) {
             return Err(format!(
                 "{shown}: its runtime, {language}, is not installed here; installed: {}",
                 self.shown()
@@ -146,8 +157,7 @@ impl Catalog {
 
     /// Whether the name ends like a source file of any language, installed or not.
     pub fn knows_ending(&self, name: &str) -> bool {
-        known_ending(name).is_some()
-            || self.runtimes.iter().any(|r| r.extensions.iter().any(|end| name.ends_with(&**end)))
+        known_ending(name).is_some() || self.runtimes.iter().any(|r| r.has_ending_of(name))
     }
 
     /// "nodejs (.js .mjs), python (.py)"
@@ -155,7 +165,8 @@ impl Catalog {
         self.runtimes.iter().map(Runtime::shown).collect::<Vec<_>>().join(", ")
     }
 
-    fn names(&self) -> Vec<&str> {
+    /// Every name of every installed language.
+    pub fn names(&self) -> Vec<&str> {
         self.runtimes
             .iter()
             .flat_map(|r| std::iter::once(&*r.id).chain(r.names.iter().map(|n| &**n)))
@@ -185,7 +196,12 @@ fn read_one(file: &Path) -> Result<Runtime, String> {
 }
 
 fn known_ending(name: &str) -> Option<(&'static str, &'static str)> {
-    KNOWN_ENDINGS.into_iter().find(|(ending, _)| name.len() > ending.len() && name.ends_with(ending))
+    KNOWN_ENDINGS.into_iter().find(|(ending, _)| ends_with(name, ending))
+}
+
+/// A name that is nothing but an ending has none: `.py` is a hidden file.
+fn ends_with(name: &str, ending: &str) -> bool {
+    name.len() > ending.len() && name.ends_with(ending)
 }
 
 /// The program's base name in `#!/usr/bin/env -S python3 -u` or `#!/usr/bin/python3`.
@@ -225,9 +241,8 @@ mod tests {
     #[test]
     fn a_file_is_matched_by_its_ending_then_by_its_first_line() {
         let catalog = only_python();
-        let choose = |name: &str, head: &str| {
-            catalog.of_file(Path::new(name), head.as_bytes()).map(|r| r.id.clone())
-        };
+        let choose =
+            |name: &str, head: &str| catalog.of_file(name, head.as_bytes()).map(|r| r.id.clone());
         for (name, head) in [
             ("hello.py", ""),
             ("hello", "#!/usr/bin/python3.11\n"),
@@ -248,7 +263,7 @@ mod tests {
             hello.js: its runtime, nodejs, is not installed here; installed: python (.py)
             hello.xyz: its name does not tell its runtime; say --runtime NAME; installed: python (.py)
             hello: no installed runtime runs files that begin with #! and awk; installed: python (.py)
-            python"#]]
+            .py: its name does not tell its runtime; say --runtime NAME; installed: python (.py)"#]]
         .assert_eq(&told.join("\n"));
     }
 

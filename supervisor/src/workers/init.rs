@@ -79,7 +79,8 @@ fn restore_nofile(soft: u64) {
 /// Best effort: some sandboxes have no such file.
 fn raise_oom_score() {
     const PATH: &str = "/proc/self/oom_score_adj";
-    let before = std::fs::read_to_string(PATH).ok().and_then(|text| text.trim().parse().ok());
+    let before: Option<i32> =
+        std::fs::read_to_string(PATH).ok().and_then(|text| text.trim().parse().ok());
     let after = before.unwrap_or(0).saturating_add(OOM_SCORE_ADDED).min(OOM_SCORE_MAX);
     let _ = std::fs::write(PATH, after.to_string());
 }

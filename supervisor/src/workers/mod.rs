@@ -63,7 +63,7 @@ pub struct Links {
     pub inbox: ToPoolReceiver,
     pub board: Board,
     /// Called once, when all workers are ready for the first time; given the language's version.
-    pub on_ready: Box<dyn FnOnce(&str) + Send>,
+    pub on_ready: Option<Box<dyn FnOnce(&str) + Send>>,
     /// Gets the exit code of the program.
     pub end: Sender<u8>,
 }

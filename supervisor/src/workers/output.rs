@@ -3,7 +3,6 @@
 //! A worker never waits for us: pipes are always read, and lines beyond the bound are dropped,
 //! counted and announced.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -37,17 +36,15 @@ struct Stream {
 }
 
 impl Output {
-    pub fn new(worker: WorkerId, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Output> {
-        let stream = |pipe: OwnedFd, level| {
-            rustix::io::ioctl_fionbio(&pipe, true)?;
-            Ok::<_, io::Error>(Stream { pipe: Some(pipe), lines: Lines::default(), level })
-        };
-        Ok(Output {
+    /// The pipes must not block.
+    pub fn new(worker: WorkerId, stdout: OwnedFd, stderr: OwnedFd) -> Output {
+        let stream = |pipe, level| Stream { pipe: Some(pipe), lines: Lines::default(), level };
+        Output {
             worker,
-            streams: [stream(stdout, Level::Info)?, stream(stderr, Level::Warn)?],
+            streams: [stream(stdout, Level::Info), stream(stderr, Level::Warn)],
             budget: Budget::new(Instant::now()),
             tail: Some(Vec::new()),
-        })
+        }
     }
 
     /// The pipes that are still open, with the number to give to [`Self::drain`].

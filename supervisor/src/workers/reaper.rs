@@ -114,6 +114,12 @@ fn worker_of(pid: i32) -> Option<u32> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
+/// Whether any child is left, ended or not.
+pub fn has_children() -> bool {
+    let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    waitid(Id::All, peek) != Err(Errno::ECHILD)
+}
+
 /// Our children, at most [`ORPHANS_PER_TURN_MAX`] of each thread.
 fn children() -> Vec<i32> {
     let Ok(threads) = fs::read_dir("/proc/self/task") else { return Vec::new() };

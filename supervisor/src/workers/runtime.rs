@@ -110,9 +110,7 @@ pub fn choose<'a>(
     code: &Path,
 ) -> Result<&'a Runtime, String> {
     if !wanted.is_empty() {
-        let named = |runtime: &&Runtime| {
-            runtime.file.id == wanted || runtime.file.names.iter().any(|name| name == wanted)
-        };
+        let named = |runtime: &&Runtime| runtime.names().any(|name| name == wanted);
         return runtimes.iter().find(named).ok_or_else(|| {
             format!("spec.runtime: {wanted:?} is not known here; write one of: {}", list(runtimes))
         });
@@ -155,6 +153,12 @@ fn shebang(path: &Path) -> Option<String> {
 }
 
 impl Runtime {
+    /// What `spec.runtime` may say for it.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let others = self.file.names.iter().filter(|name| **name != self.file.id);
+        std::iter::once(self.file.id.as_str()).chain(others.map(String::as_str))
+    }
+
     /// The program that runs the code: the one given, else the version asked for, else the default.
     pub fn find_interpreter(
         &self,

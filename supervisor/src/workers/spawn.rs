@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use command_fds::{CommandFdExt, FdMapping};
 use rings::attach::{WORKER_FD_ENV, socket_pair};
+use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::init::InitOrder;
@@ -39,6 +40,7 @@ pub struct Spawned {
     pub pid: i32,
     pub pidfd: OwnedFd,
     pub socket: OwnedFd,
+    /// Our ends do not block; the worker's are its own.
     pub stdout: OwnedFd,
     pub stderr: OwnedFd,
 }
@@ -67,12 +69,14 @@ pub fn spawn(launch: &Launch, id: WorkerId) -> io::Result<Spawned> {
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(io::Error::other("a started process has no pipes"));
     };
-    match pidfd_open(raw, PidfdFlags::empty()) {
+    let supervised = pidfd_open(raw, PidfdFlags::empty())
+        .and_then(|pidfd| ioctl_fionbio(&stdout, true).map(|()| pidfd))
+        .and_then(|pidfd| ioctl_fionbio(&stderr, true).map(|()| pidfd));
+    match supervised {
         Ok(pidfd) => {
             Ok(Spawned { pid, pidfd, socket: ours, stdout: stdout.into(), stderr: stderr.into() })
         }
         Err(errno) => {
-            // Without a pidfd it could not be supervised.
             let _ = child.kill();
             let _ = child.wait();
             Err(errno.into())

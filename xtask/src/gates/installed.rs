@@ -37,7 +37,7 @@ pub fn run(runner: &Runner) -> Result<()> {
     let served = Served::start(runner, &mut nuclio)?;
     let reply = served::ask(runner, port)?;
     ensure!(reply == "hello from the wheel", "the reply is {reply:?}");
-    served.stop()?;
+    served.stop(runner)?;
     same_files_same_bytes(runner, &place)
 }
 

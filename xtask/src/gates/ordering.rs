@@ -4,6 +4,7 @@
 //! fence disappears. A mutant that no model notices is an ordering without proof.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -155,11 +156,10 @@ impl Copy {
 
     fn judge(&self, runner: &Runner, name: &str) -> Result<Verdict> {
         runner.note(format!("--- {name}"));
-        if !runner.status(self.models(runner, &["--no-run"]).current_dir(&self.root))?.success() {
+        if !runner.status(&mut self.models(runner, "--no-run"))?.success() {
             return Ok(Verdict::DoesNotCompile);
         }
-        let mut models = self.models(runner, &["--", "--test-threads", "2"]);
-        let status = runner.status(models.current_dir(&self.root))?;
+        let status = runner.status(&mut self.models(runner, "--quiet"))?;
         match status.code() {
             Some(0) => Ok(Verdict::Survived),
             Some(101) => Ok(Verdict::Caught),
@@ -167,8 +167,11 @@ impl Copy {
         }
     }
 
-    fn models(&self, runner: &Runner, more: &[&str]) -> std::process::Command {
-        let mut command = loom::models_of(runner, more);
+    fn models(&self, runner: &Runner, option: &str) -> Command {
+        let mut command = loom::models_of(runner, &[option]);
+        command.current_dir(&self.root).env("RUST_BACKTRACE", "0");
+        // Cargo takes two copies of one crate in one target folder for the same: the real models
+        // must never run against a mutant.
         command.env("CARGO_TARGET_DIR", runner.target.join("loom-ordering"));
         command
     }

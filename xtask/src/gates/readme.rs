@@ -42,7 +42,7 @@ fn follow(runner: &Runner, folder: &Path) -> Result<()> {
             _ => bail!("README.md: no test is called `{does}`"),
         }
     }
-    served.context("README.md serves nothing (`<!-- test: serve -->`)")?.stop()
+    served.context("README.md serves nothing (`<!-- test: serve -->`)")?.stop(runner)
 }
 
 fn serve(runner: &Runner, folder: &Path, lines: &[String], port: u16) -> Result<Served> {
@@ -85,7 +85,7 @@ fn first_command(runner: &Runner, folder: &Path) -> Result<()> {
     let served = Served::start(runner, &mut command)?;
     let reply = served::ask(runner, port)?;
     ensure!(!reply.is_empty(), "the example replied with nothing");
-    served.stop()
+    served.stop(runner)
 }
 
 /// The code blocks that have a test line before them.

@@ -2,10 +2,10 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -14,12 +14,10 @@ use crate::runner::Runner;
 /// A cold interpreter on a busy machine; a quiet one needs a fraction of it.
 const READY_LIMIT: Duration = Duration::from_secs(20);
 const END_LIMIT: Duration = Duration::from_secs(10);
-/// Lines on stdout that nobody has read yet; more make the program wait, as any pipe would.
-const LINES_MAX: usize = 64;
 
 pub struct Served {
-    child: Child,
-    lines: Receiver<String>,
+    /// Gone once it was stopped.
+    child: Option<Child>,
     /// What it printed when it was ready.
     pub ready_line: String,
 }
@@ -29,53 +27,39 @@ impl Served {
     pub fn start(runner: &Runner, command: &mut Command) -> Result<Self> {
         let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start it")?;
         let stdout = child.stdout.take().context("stdout was not piped")?;
-        let (sender, lines) = sync_channel(LINES_MAX);
+        let mut served = Self { child: Some(child), ready_line: String::new() };
+        let (sender, first_line) = sync_channel(1);
         std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
+            let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+            let sent = sender.send(lines.next());
+            // Read on, or the program would block on a full pipe.
+            lines.for_each(drop);
+            sent
         });
-        let mut served = Self { child, lines, ready_line: String::new() };
-        served.ready_line =
-            served.lines.recv_timeout(READY_LIMIT).context("it printed no line in time")?;
+        let line = first_line.recv_timeout(READY_LIMIT).context("it printed no line in time")?;
+        served.ready_line = line.context("it ended before it was ready")?;
         runner.note(&served.ready_line);
-        ensure!(
-            served.ready_line.contains(" is ready: http://"),
-            "not ready: its first line above"
-        );
+        ensure!(served.ready_line.contains(" is ready: http://"), "its first line says no URL");
         Ok(served)
     }
 
     /// Ctrl-C: it must drain and exit 0.
-    pub fn stop(mut self) -> Result<()> {
-        kill(self.pid()?, Signal::SIGINT)?;
-        let patience = Instant::now() + END_LIMIT;
-        // Its stdout closes when it ends; only then is there anything to collect.
-        while self.lines.recv_timeout(patience.saturating_duration_since(Instant::now())).is_ok() {}
-        match self.child.try_wait()? {
-            Some(status) if status.success() => Ok(()),
-            Some(status) => bail!("after SIGINT it ended with {status}"),
-            None if Instant::now() < patience => {
-                let status = self.child.wait()?;
-                ensure!(status.success(), "after SIGINT it ended with {status}");
-                Ok(())
-            }
-            None => bail!("it did not end within {} s of SIGINT", END_LIMIT.as_secs()),
-        }
-    }
-
-    fn pid(&self) -> Result<Pid> {
-        Ok(Pid::from_raw(i32::try_from(self.child.id())?))
+    pub fn stop(mut self, runner: &Runner) -> Result<()> {
+        let child = self.child.take().context("it was stopped before")?;
+        kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGINT)?;
+        let status = runner.wait(child, "the drain", Instant::now() + END_LIMIT)?;
+        ensure!(status.success(), "after SIGINT it ended with {status}");
+        Ok(())
     }
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // Already collected after a good stop; then both are errors that say just that.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        if let Some(child) = &mut self.child {
+            // A gate has failed already; whether this works too changes nothing.
+            drop(child.kill());
+            drop(child.wait());
+        }
     }
 }
 

@@ -189,7 +189,7 @@ mod tests {
         let spun = (0..20_000_000_u64).fold(0, |sum, value| std::hint::black_box(sum ^ value));
         let used = before.use_until(&Tree::read(pid).unwrap());
         assert!(used.root_cpu_ns > 100_000, "{used:?} {spun}");
-        assert!(processes_of(pid).unwrap().into_iter().any(|process| is_alive(process)));
+        assert!(processes_of(pid).unwrap().into_iter().any(is_alive));
     }
 
     #[test]

@@ -107,12 +107,12 @@ pub fn run(server: Server, places: &Places, scenario: &Scenario, with: &Settings
 }
 
 /// Returns when the machine is idle, or when `patience` is over.
+#[expect(clippy::disallowed_methods, reason = "the sleep is the length of a measurement")]
 fn wait_for_idle(patience: Duration) -> Result<()> {
     let cores = std::thread::available_parallelism()?.get() as f64;
     let start = Instant::now();
     while start.elapsed() < patience {
         let (before, watched) = (Machine::read()?, Instant::now());
-        // Not a wait for somebody: this is the length of the measurement.
         std::thread::sleep(WATCH);
         let busy_ns = (Machine::read()?.busy_ns - before.busy_ns) as f64;
         if busy_ns / (watched.elapsed().as_nanos() as f64 * cores) <= OTHERS_SHARE_MAX {

@@ -122,7 +122,12 @@ impl Places {
         std::iter::once(program).chain(words).collect::<Vec<_>>().join(" ")
     }
 
-    fn show_word(&self, word: &OsStr) -> String {
+    /// A server's own words, the folder of this checkout left out.
+    pub fn show_text(&self, text: &str) -> String {
+        text.replace(&format!("{}/", self.workspace.display()), "")
+    }
+
+    pub fn show_word(&self, word: &OsStr) -> String {
         let path = Path::new(word);
         match path.strip_prefix(&self.workspace) {
             Ok(inside) => inside.display().to_string(),

@@ -90,6 +90,23 @@ impl Table<'_> {
         (!self.runs(row).is_empty()).then(|| self.medians(row, Measured::server_us))
     }
 
+    /// How many times the CPU of `base` this server takes: the median of the turns' own ratios, so
+    /// that a machine that changes between turns does not blur it.
+    fn cpu_ratio(&self, server: Server, base: Server) -> Option<f64> {
+        let turns = |server: Server| self.rows.iter().find(|row| row.server == server);
+        let (row, base) = (turns(server)?, turns(base)?);
+        let ratios = self.counted.iter().filter_map(|&turn| {
+            match (row.turns.get(turn)?, base.turns.get(turn)?) {
+                (Turn::Measured(run), Turn::Measured(base)) => {
+                    Some(run.server_us() / base.server_us())
+                }
+                _ => None,
+            }
+        });
+        let ratios: Vec<f64> = ratios.collect();
+        (!ratios.is_empty()).then(|| median(&ratios))
+    }
+
     pub fn text(&self) -> String {
         let mut text = format!(
             "### {}: {} connections, {}, {} of {} turns of {} s counted\n\n",
@@ -135,7 +152,7 @@ impl Table<'_> {
         let cpus: Vec<f64> = runs.iter().map(|run| run.server_us()).collect();
         let (slowest, fastest) = range(&rates);
         let (cheapest, dearest) = range(&cpus);
-        let ratio = self.cpu_us(Server::Floor).map(|floor| median(&cpus) / floor);
+        let ratio = self.cpu_ratio(row.server, Server::Floor);
         let bells = runs.first().and_then(|run| run.bells_down.zip(run.bells_up)).map(|_| {
             let down = of(|run| run.per_request(run.bells_down.unwrap_or(0)));
             format!("{down:.3} + {:.3}", of(|run| run.per_request(run.bells_up.unwrap_or(0))))
@@ -161,37 +178,40 @@ impl Table<'_> {
         )
     }
 
+    fn cheapest(&self, servers: impl Iterator<Item = Server>) -> Option<Server> {
+        let measured = servers.filter_map(|server| Some((server, self.cpu_us(server)?)));
+        measured.min_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(server, _)| server)
+    }
+
     /// The promises about CPU, each with what was seen.
     fn verdicts(&self) -> String {
         let mut text = String::new();
-        let Some(ours) = self.cpu_us(Server::Nuclio) else { return text };
-        let mut say = |name: &str, other: Option<f64>, most: f64| match other {
-            Some(other) => {
-                let ratio = ours / other;
-                let word = if ratio <= most { "met" } else { "MISSED" };
-                writeln!(text, "\nnuclio / {name}: {ratio:.2}, target {most}: {word}").ok();
-            }
-            None => {
-                writeln!(text, "\nnuclio / {name}: not measured, target {most}").ok();
-            }
+        if !self.rows.iter().any(|row| row.server == Server::Nuclio) {
+            return text;
+        }
+        let mut say = |name: &str, base: Option<Server>, most: f64| {
+            let ratio = base.and_then(|base| self.cpu_ratio(Server::Nuclio, base));
+            let seen = match ratio {
+                Some(ratio) if ratio <= most => format!("{ratio:.2}, target {most}: met"),
+                Some(ratio) => format!("{ratio:.2}, target {most}: MISSED"),
+                None => format!("not measured, target {most}"),
+            };
+            writeln!(text, "\nCPU of nuclio / {name}: {seen}").ok();
         };
-        say("floor", self.cpu_us(Server::Floor), self.scenario.floor_ratio_max);
-        let least = |servers: &[Server]| {
-            servers.iter().filter_map(|server| self.cpu_us(*server)).reduce(f64::min)
-        };
+        if let Some(most) = self.scenario.floor_ratio_max {
+            say("floor", Some(Server::Floor), most);
+        }
+        let servers = self.rows.iter().map(|row| row.server);
         match self.scenario.peer_limit {
-            PeerLimit::BestGranian(most) => {
-                say("granian's best", least(&[Server::GranianWsgi, Server::GranianRsgi]), most);
+            Some(PeerLimit::BestGranian(most)) => {
+                let best = self.cheapest(servers.filter(|server| server.is_granian()));
+                say("granian's best interface", best, most);
             }
-            PeerLimit::BelowEveryPeer => {
-                let peers: Vec<Server> = self
-                    .rows
-                    .iter()
-                    .map(|row| row.server)
-                    .filter(|server| server.is_peer())
-                    .collect();
-                say("the best peer", least(&peers), 1.0);
+            Some(PeerLimit::BelowEveryPeer) => {
+                let best = self.cheapest(servers.filter(|server| server.is_peer()));
+                say("the best peer", best, 1.0);
             }
+            None => {}
         }
         text
     }
@@ -224,9 +244,9 @@ pub fn write_circumstances(folder: &Path, places: &Places, settings: &Settings) 
     say("python", python.and_then(|mut python| first_line(python.arg("--version"))));
     say("peers", places.peers_list().map(|list| list.replace('\t', " ").replace('\n', "; ")));
     write_file(&folder.join("machine.txt"), &text)?;
-    let mut words = std::env::args().skip(1).collect::<Vec<_>>();
-    words.insert(0, "compare".into());
-    write_file(&folder.join("commands.txt"), &(words.join(" ") + "\n"))
+    let words = std::env::args_os().skip(1);
+    let words: Vec<String> = words.map(|word| places.show_word(&word)).collect();
+    write_file(&folder.join("commands.txt"), &format!("compare {}\n", words.join(" ")))
 }
 
 fn proc_field(file: &str, name: &str) -> Option<String> {

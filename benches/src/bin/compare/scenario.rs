@@ -13,9 +13,9 @@ pub struct Scenario {
     /// disturbed. None where no such figure is known.
     pub calm_wrk_us_max: Option<f64>,
     /// What nuclio's CPU per request may be at most, as a multiple of the floor's.
-    pub floor_ratio_max: f64,
+    pub floor_ratio_max: Option<f64>,
     /// The same against the better of granian's interfaces, or against every peer.
-    pub peer_limit: PeerLimit,
+    pub peer_limit: Option<PeerLimit>,
 }
 
 #[derive(Clone, Copy)]
@@ -36,8 +36,8 @@ const HELLO: Scenario = Scenario {
     handler: "hello.py",
     view_handler: "hello.py",
     calm_wrk_us_max: Some(CALM_WRK_US),
-    floor_ratio_max: 1.35,
-    peer_limit: PeerLimit::BestGranian(0.55),
+    floor_ratio_max: Some(1.35),
+    peer_limit: Some(PeerLimit::BestGranian(0.55)),
 };
 
 const ECHO: Scenario = Scenario {
@@ -45,15 +45,22 @@ const ECHO: Scenario = Scenario {
     body_bytes: 1024,
     handler: "echo.py",
     view_handler: "echo_view.py",
-    floor_ratio_max: 1.5,
-    peer_limit: PeerLimit::BelowEveryPeer,
+    floor_ratio_max: Some(1.5),
+    peer_limit: Some(PeerLimit::BelowEveryPeer),
     ..HELLO
 };
 
 pub const SCENARIOS: [Scenario; 5] = [
     HELLO,
     // One request at a time: latency, not load. wrk's gauge means nothing here.
-    Scenario { name: "hello-c1", connections: 1, calm_wrk_us_max: None, ..HELLO },
+    Scenario {
+        name: "hello-c1",
+        connections: 1,
+        calm_wrk_us_max: None,
+        floor_ratio_max: None,
+        peer_limit: None,
+        ..HELLO
+    },
     ECHO,
     Scenario {
         name: "echo-64k",

@@ -28,8 +28,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 const START_RETRY: Duration = Duration::from_millis(5);
 /// How long a server may take to end after SIGTERM before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// How much of a failed server's output is shown.
-const OUTPUT_LINES_SHOWN: usize = 3;
+/// How much of the end of a failed server's output is shown, besides its first line.
+const OUTPUT_LINES_SHOWN: usize = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Server {
@@ -58,6 +58,10 @@ impl Server {
 
     pub fn is_peer(self) -> bool {
         self != Self::Floor && !self.is_nuclio()
+    }
+
+    pub fn is_granian(self) -> bool {
+        self.package() == Some("granian")
     }
 
     /// The package of a peer, as `benches/peers/setup.sh` calls it.
@@ -119,6 +123,8 @@ fn granian(places: &Places, interface: &str, port: &str) -> Command {
     command
         .args(["--interface", interface, "--host", "127.0.0.1", "--port", port])
         .args(["--workers", "1", "--http", "1", "--no-ws", "--loop", "uvloop", "--no-log"])
+        // WSGI's default of many threads costs half as much again where there is one core.
+        .args(["--blocking-threads", "1"])
         .args(["--backlog", "2048", "--working-dir"])
         .arg(places.peers_folder())
         .arg(format!("{interface}_app:app"));
@@ -144,7 +150,8 @@ fn socketify(places: &Places, reading: &str, port: &str) -> Command {
 }
 
 /// A server that answers, until it is dropped.
-pub struct Running {
+pub struct Running<'a> {
+    places: &'a Places,
     child: Child,
     ports: Ports,
     output: File,
@@ -155,7 +162,12 @@ pub struct Running {
 }
 
 /// Starts the server on `core` and checks every byte of its answer.
-pub fn start(server: Server, places: &Places, scenario: &Scenario, core: usize) -> Result<Running> {
+pub fn start<'a>(
+    server: Server,
+    places: &'a Places,
+    scenario: &Scenario,
+    core: usize,
+) -> Result<Running<'a>> {
     let ports = free_ports()?;
     let mut command = server.command(places, scenario, ports)?;
     let shown = places.show(&command);
@@ -163,7 +175,8 @@ pub fn start(server: Server, places: &Places, scenario: &Scenario, core: usize) 
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
     let child = pinned(core, || command.spawn())?
         .with_context(|| format!("cannot start {}", Path::new(command.get_program()).display()))?;
-    let mut running = Running { child, ports, output, command: shown, answer_head: String::new() };
+    let mut running =
+        Running { places, child, ports, output, command: shown, answer_head: String::new() };
     running.wait_until_right(scenario)?;
     running.answer_head = running.check(scenario)?;
     Ok(running)
@@ -175,7 +188,7 @@ fn free_ports() -> Result<Ports> {
     Ok(Ports { http: first.local_addr()?.port(), admin: second.local_addr()?.port() })
 }
 
-impl Running {
+impl Running<'_> {
     pub fn port(&self) -> u16 {
         self.ports.http
     }
@@ -240,7 +253,9 @@ impl Running {
         }
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        lines[lines.len().saturating_sub(OUTPUT_LINES_SHOWN)..].join(" | ")
+        let last = lines.len().saturating_sub(OUTPUT_LINES_SHOWN).max(1).min(lines.len());
+        let shown = lines.iter().take(1).chain(&lines[last..]);
+        self.places.show_text(&shown.copied().collect::<Vec<_>>().join(" | "))
     }
 
     fn stop(&mut self) -> Result<()> {
@@ -260,7 +275,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.stop() {
             eprintln!("cannot stop process {}: {error:#}", self.pid());

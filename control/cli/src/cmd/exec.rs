@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use ureq::http::{HeaderName, HeaderValue, Method, Uri, header};
 
-use crate::args::{ExecArgs, Global, OutputForm, repeated};
+use crate::args::{ExecArgs, Global, Origins, OutputForm, repeated};
 use crate::client::{self, Ask, Reply};
 use crate::event_log::{self, LEVEL_HEADER, LOGS_HEADER};
 use crate::locate::Surroundings;
@@ -25,17 +25,28 @@ const STATUS_FAILED_MIN: u16 = 400;
 
 const LEVELS: [&str; 5] = ["debug", "info", "warn", "error", "none"];
 
-pub fn exec(args: &ExecArgs, global: &Global, around: &Surroundings) -> Result<u8, Failure> {
+pub fn exec(
+    args: &ExecArgs,
+    global: &Global,
+    origins: &Origins,
+    around: &Surroundings,
+) -> Result<u8, Failure> {
     interrupt::end_with_130();
     let mut mistakes = Mistakes::default();
     let target = mistakes.keep(read_target(&args.target));
-    let method = mistakes.keep(args.method.as_deref().map(read_method).transpose());
-    let level = mistakes.keep(read_level(&args.log_level));
-    let time_max = mistakes.keep(read_timeout(&args.timeout));
+    let told = |long: &str| {
+        let from = origins.of(long);
+        move |problem: String| format!("{from}: {problem}")
+    };
+    let method = args.method.as_deref().map(read_method).transpose();
+    let method = mistakes.keep(method.map_err(told("method")));
+    let level = mistakes.keep(read_level(&args.log_level).map_err(told("log-level")));
+    let time_max = mistakes.keep(read_timeout(&args.timeout).map_err(told("timeout")));
     let headers = read_headers(args, around, &mut mistakes);
     let namespace = global.namespace.as_deref().unwrap_or(names::NAMESPACE_DEFAULT);
-    mistakes.keep(names::check("-n", namespace));
-    let body = mistakes.keep(args.body.as_deref().map(|body| read_body(body, around)).transpose());
+    mistakes.keep(names::check(&origins.of("namespace"), namespace));
+    let body = args.body.as_deref().map(|body| read_body(body, around)).transpose();
+    let body = mistakes.keep(body.map_err(told("body")));
     let (Some(target), Some(method), Some(level), Some(time_max), Some(body), true) =
         (target, method, level, time_max, body, mistakes.are_none())
     else {
@@ -87,7 +98,7 @@ fn read_target(text: &str) -> Result<Target, String> {
 
 fn read_method(text: &str) -> Result<Method, String> {
     Method::from_bytes(text.to_uppercase().as_bytes()).map_err(|_| {
-        format!("--method: {text:?} is no HTTP method; write one word, such as GET, POST or DELETE")
+        format!("{text:?} is no HTTP method; write one word, such as GET, POST or DELETE")
     })
 }
 
@@ -97,8 +108,8 @@ fn read_level(text: &str) -> Result<Option<&'static str>, String> {
         Some(&"none") => Ok(None),
         Some(level) => Ok(Some(level)),
         None => Err(match nearest(text, &LEVELS) {
-            Some(near) => format!("--log-level: {text:?} is no level; did you mean {near}?"),
-            None => format!("--log-level: {text:?} is no level; write one of {}", LEVELS.join(", ")),
+            Some(near) => format!("{text:?} is no level; did you mean {near}?"),
+            None => format!("{text:?} is no level; write one of {}", LEVELS.join(", ")),
         }),
     }
 }
@@ -111,9 +122,7 @@ fn read_timeout(text: &str) -> Result<Option<Duration>, String> {
     };
     match time {
         Ok(time) => Ok(Some(time).filter(|time| !time.is_zero())),
-        Err(problem) => {
-            Err(format!("--timeout: {text:?} {problem}; write a time such as 10s, 500ms or 2m"))
-        }
+        Err(problem) => Err(format!("{text:?} {problem}; write a time such as 10s, 500ms or 2m")),
     }
 }
 
@@ -124,13 +133,14 @@ fn read_headers(
 ) -> Vec<(HeaderName, HeaderValue)> {
     let given = repeated(&args.header, around.var("NUCLIO_EXEC_HEADER"));
     let given = mistakes.keep(given.map_err(|problem| format!("NUCLIO_EXEC_HEADER {problem}")));
-    let read = given.unwrap_or_default().into_iter().map(|text| read_header(&text));
+    let from = if args.header.is_empty() { "NUCLIO_EXEC_HEADER" } else { "--header" };
+    let read = given.unwrap_or_default().into_iter().map(|text| read_header(from, &text));
     read.filter_map(|header| mistakes.keep(header)).collect()
 }
 
-fn read_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+fn read_header(from: &str, text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let wrong = |what: &str| {
-        Err(format!("--header: {text:?} {what}; write it as 'Name: value', such as 'X-User: ada'"))
+        Err(format!("{from}: {text:?} {what}; write it as 'Name: value', such as 'X-User: ada'"))
     };
     let Some((name, value)) = text.split_once(':') else {
         return wrong("has no colon");
@@ -156,12 +166,12 @@ fn read_body(text: &str, around: &Surroundings) -> Result<Vec<u8>, String> {
     };
     match read {
         Err(e) if e.kind() == ErrorKind::NotFound => Err(format!(
-            "--body: there is no file {name}; write @FILE for a file's bytes, or the text itself"
+            "there is no file {name}; write @FILE for a file's bytes, or the text itself"
         )),
-        Err(e) => Err(format!("--body: {name} cannot be read: {e}")),
-        Ok(_) if bytes.len() as u64 > BODY_BYTES_MAX => Err(format!(
-            "--body: {name} has more than {BODY_BYTES_MAX} bytes; send a smaller body"
-        )),
+        Err(e) => Err(format!("{name} cannot be read: {e}")),
+        Ok(_) if bytes.len() as u64 > BODY_BYTES_MAX => {
+            Err(format!("{name} has more than {BODY_BYTES_MAX} bytes; send a smaller body"))
+        }
         Ok(_) => Ok(bytes),
     }
 }
@@ -238,7 +248,7 @@ fn unreachable(args: &ExecArgs, url: &Uri, error: &ureq::Error) -> Failure {
             format!("{who} cannot be reached: no answer to the connection")
         }
         ureq::Error::Timeout(_) => late(&who, &args.timeout),
-        error => format!("{who} cannot be reached: {}", client::reason(error)),
+        error => format!("{who} {}", client::told(error)),
     })
 }
 
@@ -267,11 +277,7 @@ fn print_for_people(reply: Reply, verbose: bool) -> Result<(), Failure> {
 }
 
 /// Copies the body as it comes. False where nobody reads any more, which is no failure.
-fn copy(
-    mut body: impl Read,
-    to: &mut impl Write,
-    last: &mut Option<u8>,
-) -> Result<bool, Failure> {
+fn copy(mut body: impl Read, to: &mut impl Write, last: &mut Option<u8>) -> Result<bool, Failure> {
     let mut chunk = vec![0; 64 * 1024];
     loop {
         let count = match body.read(&mut chunk) {
@@ -292,7 +298,10 @@ fn copy(
 
 fn broken_off(error: &std::io::Error) -> Failure {
     Failure::failed(match error.kind() {
-        ErrorKind::TimedOut => "the reply broke off: it took longer than --timeout allows".into(),
+        _ if client::is_late(error) => {
+            "the reply broke off: it took longer than --timeout allows; wait longer, as in -t 5m"
+                .into()
+        }
         ErrorKind::UnexpectedEof => "the reply broke off: its end is missing".into(),
         _ => format!("the reply broke off: {error}"),
     })
@@ -364,7 +373,7 @@ mod tests {
         expect![[r#"
             https://h: https is not supported here; write an http:// URL
             ftp://h: ftp is no scheme of a URL; write http://HOST:PORT
-            NAME|URL: "Hello" is no name: use lower-case letters, digits and -, at most 63, with a letter or digit at both ends; hello would do"#]]
+            NAME|URL: "Hello" has 'H'; lower-case letters, digits and - are possible; write hello"#]]
         .assert_eq(&told.join("\n"));
     }
 
@@ -385,16 +394,16 @@ mod tests {
             read_level("loud").unwrap_err(),
             read_timeout("5 minutes").unwrap_err(),
             read_timeout("-1s").unwrap_err(),
-            read_header("nocolon").unwrap_err(),
-            read_header("a b: c").unwrap_err(),
-            read_header("a: b\nc").unwrap_err(),
+            read_header("--header", "nocolon").unwrap_err(),
+            read_header("--header", "a b: c").unwrap_err(),
+            read_header("--header", "a: b\nc").unwrap_err(),
         ];
         expect![[r#"
-            --method: "G ET" is no HTTP method; write one word, such as GET, POST or DELETE
-            --log-level: "wran" is no level; did you mean warn?
-            --log-level: "loud" is no level; write one of debug, info, warn, error, none
-            --timeout: "5 minutes" has an unknown unit " minutes"; write a time such as 10s, 500ms or 2m
-            --timeout: "-1s" is negative; write a time such as 10s, 500ms or 2m
+            "G ET" is no HTTP method; write one word, such as GET, POST or DELETE
+            "wran" is no level; did you mean warn?
+            "loud" is no level; write one of debug, info, warn, error, none
+            "5 minutes" has the unknown unit " minutes"; write a time such as 10s, 500ms or 2m
+            "-1s" is negative; write a time such as 10s, 500ms or 2m
             --header: "nocolon" has no colon; write it as 'Name: value', such as 'X-User: ada'
             --header: "a b: c" has a name that no header can have; write it as 'Name: value', such as 'X-User: ada'
             --header: "a: b\nc" has a value with control characters; write it as 'Name: value', such as 'X-User: ada'"#]]
@@ -406,7 +415,8 @@ mod tests {
 
     #[test]
     fn the_content_type_follows_from_the_body() {
-        let types = [&b"{\"a\":1}"[..], b"[1]", b"12", b"hi", b"", b"\xff\xd8"].map(content_type_of);
+        let types =
+            [&b"{\"a\":1}"[..], b"[1]", b"12", b"hi", b"", b"\xff\xd8"].map(content_type_of);
         expect![[r#"
             application/json
             application/json

@@ -216,3 +216,225 @@ fn count(counted: &mut u16, max: u16, reject: Reject) -> Result<(), Reject> {
 fn text(byte: u8, reject: Reject) -> Result<(), Reject> {
     if byte == b'\t' || byte >= b' ' && byte != 0x7f { Ok(()) } else { Err(reject) }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Body, bytes behind it and whether it ended; or the reject.
+    type Outcome = Result<(Vec<u8>, usize, bool), Reject>;
+
+    /// Feeds the pieces one after the other, as a connection does.
+    fn decode(pieces: &[&[u8]]) -> Outcome {
+        let mut decoder = Chunked::new();
+        let mut body = Vec::new();
+        for (i, piece) in pieces.iter().enumerate() {
+            let mut rest = *piece;
+            loop {
+                match decoder.next(rest)? {
+                    Step::NeedMore { consumed } => {
+                        assert_eq!(consumed, rest.len());
+                        break;
+                    }
+                    Step::Data { range } => {
+                        assert!(!range.is_empty());
+                        body.extend_from_slice(&rest[range.clone()]);
+                        rest = &rest[range.end..];
+                    }
+                    Step::End { consumed } => {
+                        assert!(decoder.is_done());
+                        let behind: usize = pieces[i + 1..].iter().map(|piece| piece.len()).sum();
+                        return Ok((body, rest.len() - consumed + behind, true));
+                    }
+                }
+            }
+        }
+        Ok((body, 0, false))
+    }
+
+    fn ok(body: &[u8], behind: usize) -> Outcome {
+        Ok((body.to_vec(), behind, true))
+    }
+
+    fn more(body: &[u8]) -> Outcome {
+        Ok((body.to_vec(), 0, false))
+    }
+
+    #[rustfmt::skip]
+    fn corpus() -> Vec<(&'static str, &'static [u8], Outcome)> {
+        vec![
+            ("empty", b"0\r\n\r\n", ok(b"", 0)),
+            ("one", b"5\r\nhello\r\n0\r\n\r\n", ok(b"hello", 0)),
+            ("two", b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", ok(b"hello world", 0)),
+            ("next request behind", b"1\r\na\r\n0\r\n\r\nGET /", ok(b"a", 5)),
+            ("capitals", b"A\r\n0123456789\r\n00\r\n\r\n", ok(b"0123456789", 0)),
+            ("sixteen digits", b"0000000000000001\r\na\r\n0000000000000000\r\n\r\n", ok(b"a", 0)),
+            ("extension", b"1;a=b\r\na\r\n0;x\r\n\r\n", ok(b"a", 0)),
+            ("quoted extension", b"1;a=\"b;c\"\r\na\r\n0\r\n\r\n", ok(b"a", 0)),
+            ("signed upload", b"3;chunk-signature=ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648\r\nabc\r\n0\r\n\r\n", ok(b"abc", 0)),
+            ("line ends as data", b"4\r\n\r\n\r\n\r\n0\r\n\r\n", ok(b"\r\n\r\n", 0)),
+            ("trailers", b"0\r\nA: b\r\nC-D:\r\n\r\n", ok(b"", 0)),
+            ("half a size", b"5", more(b"")),
+            ("half the data", b"5\r\nhe", more(b"he")),
+            ("no last chunk", b"5\r\nhello\r\n", more(b"hello")),
+            ("no empty line", b"0\r\n", more(b"")),
+            ("largest chunk", b"ffffffffffffffff\r\nabc", more(b"abc")),
+
+            ("seventeen digits", b"00000000000000001\r\na\r\n", Err(Reject::ChunkSize)),
+            ("overflow", b"10000000000000000\r\n", Err(Reject::ChunkSize)),
+            ("no size", b"\r\n", Err(Reject::ChunkSize)),
+            ("extension without size", b";a\r\n", Err(Reject::ChunkSize)),
+            ("plus", b"+5\r\nhello\r\n", Err(Reject::ChunkSize)),
+            ("minus", b"-5\r\nhello\r\n", Err(Reject::ChunkSize)),
+            ("0x", b"0x5\r\nhello\r\n", Err(Reject::ChunkSize)),
+            ("underscore", b"1_0\r\n", Err(Reject::ChunkSize)),
+            ("not hexadecimal", b"g\r\n", Err(Reject::ChunkSize)),
+            ("blank before", b" 5\r\nhello\r\n", Err(Reject::ChunkSize)),
+            ("blank behind", b"5 \r\nhello\r\n", Err(Reject::ChunkSize)),
+            ("blank before the extension", b"5 ;a\r\nhello\r\n", Err(Reject::ChunkSize)),
+            ("bare LF behind the size", b"5\nhello\r\n", Err(Reject::ChunkSize)),
+            ("NUL behind the size", b"5\0\r\nhello\r\n", Err(Reject::ChunkSize)),
+            ("bare CR behind the size", b"5\rhello\r\n", Err(Reject::ChunkEnd)),
+            ("two CR behind the size", b"5\r\r\nhello\r\n", Err(Reject::ChunkEnd)),
+            ("bare LF in the extension", b"5;a\nhello\r\n", Err(Reject::ChunkExtension)),
+            ("bare CR in the extension", b"5;a\rb\r\nhello\r\n", Err(Reject::ChunkEnd)),
+            ("NUL in the extension", b"5;a\0\r\nhello\r\n", Err(Reject::ChunkExtension)),
+            ("data too long", b"5\r\nhello!\r\n0\r\n\r\n", Err(Reject::ChunkEnd)),
+            ("data too short", b"6\r\nhello\r\n0\r\n\r\n", Err(Reject::ChunkEnd)),
+            ("bare LF behind the data", b"5\r\nhello\n0\r\n\r\n", Err(Reject::ChunkEnd)),
+            ("bare CR behind the data", b"5\r\nhello\r0\r\n\r\n", Err(Reject::ChunkEnd)),
+            ("bare LF behind the last size", b"0\n\n", Err(Reject::ChunkSize)),
+            ("bare LF as the end", b"0\r\n\n", Err(Reject::Trailer)),
+            ("CR without LF as the end", b"0\r\n\rX", Err(Reject::ChunkEnd)),
+            ("folded trailer", b"0\r\nA: b\r\n c\r\n\r\n", Err(Reject::Trailer)),
+            ("blank in a trailer name", b"0\r\nA : b\r\n\r\n", Err(Reject::Trailer)),
+            ("trailer without name", b"0\r\n: b\r\n\r\n", Err(Reject::Trailer)),
+            ("trailer without colon", b"0\r\nabc\r\n\r\n", Err(Reject::Trailer)),
+            ("NUL in a trailer", b"0\r\nA: \0\r\n\r\n", Err(Reject::Trailer)),
+            ("bare LF in a trailer", b"0\r\nA: b\nC: d\r\n\r\n", Err(Reject::Trailer)),
+            ("bare CR in a trailer", b"0\r\nA: b\rC: d\r\n\r\n", Err(Reject::Trailer)),
+            ("request as a trailer", b"0\r\nGET / HTTP/1.1\r\n\r\n", Err(Reject::Trailer)),
+        ]
+    }
+
+    #[test]
+    fn corpus_whole_and_at_every_split() {
+        for (name, bytes, outcome) in corpus() {
+            assert_eq!(decode(&[bytes]), outcome, "{name}");
+            for at in 0..=bytes.len() {
+                let (a, b) = bytes.split_at(at);
+                assert_eq!(decode(&[a, b]), outcome, "{name} at {at}");
+            }
+            let single: Vec<&[u8]> = bytes.chunks(1).collect();
+            assert_eq!(decode(&single), outcome, "{name} byte by byte");
+        }
+    }
+
+    #[test]
+    fn limits() {
+        let extension = |len: usize| [&b"1;"[..], &vec![b'x'; len], b"\r\na\r\n0\r\n\r\n"].concat();
+        assert_eq!(decode(&[&extension(EXTENSION_BYTES_MAX as usize)]), ok(b"a", 0));
+        let long = extension(EXTENSION_BYTES_MAX as usize + 1);
+        assert_eq!(decode(&[&long]), Err(Reject::ChunkExtension));
+        // The count begins again with each chunk.
+        let long = [&b"1;"[..], &[b'x'; 1000], b"\r\na\r\n"].concat();
+        assert_eq!(decode(&[&long, &long, b"0\r\n\r\n"]), ok(b"aa", 0));
+        // A hundred of them are no body but an attack.
+        assert_eq!(decode(&vec![&long[..]; 100]), Err(Reject::ChunkOverhead));
+        // Tiny chunks without extensions are only slow.
+        assert_eq!(decode(&vec![&b"1\r\na\r\n"[..]; 50_000]).map(|o| o.0.len()), Ok(50_000));
+
+        let trailer = |len: usize| [&b"0\r\nA:"[..], &vec![b'x'; len - 4], b"\r\n\r\n"].concat();
+        assert_eq!(decode(&[&trailer(TRAILER_BYTES_MAX as usize)]), ok(b"", 0));
+        assert_eq!(decode(&[&trailer(TRAILER_BYTES_MAX as usize + 1)]), Err(Reject::Trailer));
+        let lines = [&b"0\r\n"[..], &b"A: b\r\n".repeat(2000), b"\r\n"].concat();
+        assert_eq!(decode(&[&lines]), Err(Reject::Trailer));
+    }
+
+    #[test]
+    fn a_chunk_is_announced_before_its_data() {
+        let mut decoder = Chunked::new();
+        assert_eq!(decoder.next(b"7fffffff\r\n"), Ok(Step::NeedMore { consumed: 10 }));
+        assert_eq!(decoder.announced_bytes(), 0x7fff_ffff);
+        assert_eq!(decoder.next(b"abc"), Ok(Step::Data { range: 0..3 }));
+        assert_eq!(decoder.announced_bytes(), 0x7fff_fffc);
+    }
+
+    #[test]
+    fn the_end_stays_the_end() {
+        let mut decoder = Chunked::new();
+        assert_eq!(decoder.next(b"0\r\n\r\nrest"), Ok(Step::End { consumed: 5 }));
+        assert_eq!(decoder.next(b"rest"), Ok(Step::End { consumed: 0 }));
+        assert_eq!(decoder.announced_bytes(), 0);
+    }
+
+    #[test]
+    fn chunk_heads() {
+        let head = |bytes| {
+            let mut out = Vec::new();
+            append_chunk_head(&mut out, bytes);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(head(0), "");
+        assert_eq!(head(1), "1\r\n");
+        assert_eq!(head(15), "f\r\n");
+        assert_eq!(head(16), "10\r\n");
+        assert_eq!(head(65536), "10000\r\n");
+        assert_eq!(head(u64::MAX), "ffffffffffffffff\r\n");
+    }
+
+    fn encode(chunks: &[Vec<u8>]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for chunk in chunks.iter().filter(|chunk| !chunk.is_empty()) {
+            append_chunk_head(&mut out, chunk.len() as u64);
+            out.extend_from_slice(chunk);
+            out.extend_from_slice(CHUNK_TAIL);
+        }
+        out.extend_from_slice(LAST_CHUNK);
+        out
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn decoding_undoes_encoding_at_any_split(
+            chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..8),
+            cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..6),
+            behind in 0usize..5,
+        ) {
+            let mut bytes = encode(&chunks);
+            bytes.extend(std::iter::repeat_n(b'G', behind));
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let pieces: Vec<&[u8]> = cuts.windows(2).map(|w| &bytes[w[0]..w[1]]).collect();
+            prop_assert_eq!(decode(&pieces), ok(&chunks.concat(), behind));
+        }
+
+        #[test]
+        fn nearly_chunks_get_one_outcome(
+            picks in proptest::collection::vec(0..14usize, 0..30),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            const PIECES: [&[u8]; 14] = [
+                b"0", b"1", b"5", b"a", b"\r\n", b"\r\n", b"\r", b"\n", b";x", b" ", b"hello", b":",
+                b"\0", b"5\r\nhello\r\n",
+            ];
+            let bytes = picks.iter().fold(Vec::new(), |sum, i| [&sum, PIECES[*i]].concat());
+            let (a, b) = bytes.split_at(cut.index(bytes.len() + 1));
+            prop_assert_eq!(decode(&[a, b]), decode(&[&bytes]));
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let single: Vec<&[u8]> = bytes.chunks(1).collect();
+            prop_assert_eq!(decode(&single), decode(&[&bytes]));
+        }
+    }
+}

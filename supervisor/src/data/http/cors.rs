@@ -301,3 +301,191 @@ fn boxed(text: &str) -> Box<[u8]> {
 fn lower(text: &str) -> Box<[u8]> {
     text.to_ascii_lowercase().into_bytes().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse::{HeaderTable, Parsed, parse_head};
+    use super::*;
+
+    fn listed() -> CorsSettings {
+        CorsSettings {
+            allow_origins: vec![
+                "https://a.example".to_owned(),
+                "https://B.example:8443".to_owned(),
+            ],
+            allow_credentials: true,
+            expose_headers: vec!["X-One".to_owned(), "X-Two".to_owned()],
+            ..CorsSettings::default()
+        }
+    }
+
+    fn request(method: &str, lines: &str) -> (Head, Vec<u8>) {
+        let text = [method, " / HTTP/1.1\r\nHost: h\r\n", lines, "\r\n"].concat().into_bytes();
+        let Parsed::Head(head) = parse_head(&text, &mut HeaderTable::new()) else {
+            panic!("{}", text.escape_ascii());
+        };
+        (head, text)
+    }
+
+    fn decide(cors: &Cors, method: &str, lines: &str) -> CorsVerdict {
+        let (head, buf) = request(method, lines);
+        cors.decide(&head, &buf)
+    }
+
+    #[test]
+    fn real_requests() {
+        let any = Cors::new(&CorsSettings::default()).unwrap();
+        let some = Cors::new(&listed()).unwrap();
+        let call = |index| CorsVerdict::Call(Grant::Fixed(index));
+        let cases = [
+            (&any, "", call(0)),
+            (&any, "Origin: https://x\r\n", call(0)),
+            (&any, "Origin: null\r\n", call(0)),
+            (&any, "Origin:\r\n", CorsVerdict::Forbidden),
+            (&some, "", call(0)),
+            (&some, "Origin: https://a.example\r\n", call(1)),
+            (&some, "Origin: https://b.example:8443\r\n", call(2)),
+            (&some, "Origin: HTTPS://A.example\r\n", call(1)),
+            (&some, "Origin: http://a.example\r\n", CorsVerdict::Forbidden),
+            (&some, "Origin: https://a.example:443\r\n", CorsVerdict::Forbidden),
+            (&some, "Origin: https://a.example.evil\r\n", CorsVerdict::Forbidden),
+            (&some, "Origin: https://evila.example\r\n", CorsVerdict::Forbidden),
+            (&some, "Origin: null\r\n", CorsVerdict::Forbidden),
+            (&some, "Origin: *\r\n", CorsVerdict::Forbidden),
+            (&some, "Origin: https://a.example https://x\r\n", CorsVerdict::Forbidden),
+        ];
+        for (cors, lines, verdict) in cases {
+            assert_eq!(decide(cors, "POST", lines), verdict, "{lines}");
+        }
+    }
+
+    #[test]
+    fn lines_of_replies() {
+        let text = |cors: &Cors, grant| String::from_utf8(cors.lines(grant).to_vec()).unwrap();
+        let any = Cors::new(&CorsSettings::default()).unwrap();
+        assert_eq!(text(&any, Grant::Fixed(0)), "Access-Control-Allow-Origin: *\r\n");
+        let some = Cors::new(&listed()).unwrap();
+        assert_eq!(text(&some, Grant::Fixed(0)), "Vary: Origin\r\n");
+        assert_eq!(
+            text(&some, Grant::Fixed(2)),
+            "Vary: Origin\r\nAccess-Control-Allow-Origin: https://b.example:8443\r\n\
+             Access-Control-Allow-Credentials: true\r\n\
+             Access-Control-Expose-Headers: X-One, X-Two\r\n"
+        );
+        assert_eq!(text(&some, Grant::Fixed(9)), "");
+    }
+
+    #[test]
+    fn any_origin_with_credentials_is_repeated() {
+        let settings = CorsSettings { allow_credentials: true, ..CorsSettings::default() };
+        let cors = Cors::new(&settings).unwrap();
+        let lines = "Origin: https://x\r\n";
+        assert_eq!(decide(&cors, "GET", lines), CorsVerdict::Call(Grant::Reflect));
+        assert_eq!(cors.lines(Grant::Reflect), b"");
+        assert_eq!(cors.lines(Grant::Fixed(0)), b"Vary: Origin\r\n");
+        let mut out = Vec::new();
+        cors.append_reflected(&mut out, b"https://x");
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "Vary: Origin\r\nAccess-Control-Allow-Origin: https://x\r\n\
+             Access-Control-Allow-Credentials: true\r\n"
+        );
+    }
+
+    #[test]
+    fn preflights() {
+        let cors = Cors::new(&listed()).unwrap();
+        let a = "Origin: https://a.example\r\n";
+        let put = "Access-Control-Request-Method: PUT\r\n";
+        let headers = |list: &str| ["Access-Control-Request-Headers: ", list, "\r\n"].concat();
+        let good = CorsVerdict::Preflight;
+        let bad = CorsVerdict::BadPreflight;
+        let plain = CorsVerdict::Call(Grant::Fixed(1));
+        let cases = [
+            ("OPTIONS", [a, put, ""].concat(), good),
+            (
+                "OPTIONS",
+                [a, put, &headers("content-type, ACCEPT,x-nuclio-log-level")].concat(),
+                good,
+            ),
+            ("OPTIONS", [a, put, &headers("")].concat(), good),
+            ("OPTIONS", [a, "Access-Control-Request-Method: put\r\n"].concat(), good),
+            ("OPTIONS", [a, "Access-Control-Request-Method: OPTIONS\r\n"].concat(), good),
+            ("OPTIONS", [a, put, &headers("content-type, x-other")].concat(), bad),
+            ("OPTIONS", [a, "Access-Control-Request-Method: PURGE\r\n"].concat(), bad),
+            ("OPTIONS", ["Origin: https://x\r\n", put].concat(), bad),
+            ("OPTIONS", put.to_owned(), bad),
+            // Not a preflight: the handler's own OPTIONS.
+            ("OPTIONS", a.to_owned(), plain),
+            ("OPTIONS", [a, "Access-Control-Request-Method:\r\n"].concat(), plain),
+            ("GET", [a, put].concat(), plain),
+        ];
+        for (method, lines, verdict) in cases {
+            assert_eq!(decide(&cors, method, &lines), verdict, "{lines}");
+        }
+        let settings = CorsSettings { preflight_request_method: "PURGE".to_owned(), ..listed() };
+        let own = Cors::new(&settings).unwrap();
+        assert_eq!(decide(&own, "PURGE", &[a, put].concat()), good);
+        assert_eq!(decide(&own, "OPTIONS", &[a, put].concat()), plain);
+    }
+
+    #[test]
+    fn answers_to_preflights() {
+        let date = DateCache::new(0);
+        let asker = Asker { version_minor: 1, is_head: false, keep_alive: true };
+        let answer = |settings: &CorsSettings| {
+            let mut out = Vec::new();
+            let cors = Cors::new(settings).unwrap();
+            let promise = cors.write_preflight(&mut out, b"https://a.example", asker, &date);
+            assert!(promise.keep_alive);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            answer(&CorsSettings::default()),
+            "HTTP/1.1 200 OK\r\nServer: nuclio\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
+             Vary: Origin, Access-Control-Request-Method, Access-Control-Request-Headers\r\n\
+             Access-Control-Allow-Origin: *\r\nAccess-Control-Max-Age: 5\r\n\
+             Access-Control-Allow-Methods: HEAD, GET, POST, PUT, DELETE, OPTIONS, PATCH\r\n\
+             Access-Control-Allow-Headers: Accept, Content-Length, Content-Type, Authorization, \
+             X-Nuclio-Log-Level\r\nContent-Length: 0\r\n\r\n"
+        );
+        let text = answer(&CorsSettings { preflight_max_age_s: -1, ..listed() });
+        assert!(text.contains("Access-Control-Allow-Origin: https://a.example\r\n"), "{text}");
+        assert!(text.contains("Access-Control-Allow-Credentials: true\r\n"), "{text}");
+        assert!(text.contains("Access-Control-Max-Age: -1\r\n"), "{text}");
+        assert!(!text.contains("Expose"), "{text}");
+
+        let mut out = Vec::new();
+        Cors::new(&listed()).unwrap().write_bad_preflight(&mut out, asker, &date);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{text}");
+        assert!(text.contains("\r\nVary: Origin, ") && !text.contains("Allow-Origin"), "{text}");
+    }
+
+    #[test]
+    fn settings_that_cannot_be_sent_are_refused() {
+        let one = |text: &str| vec![text.to_owned()];
+        let base = CorsSettings::default;
+        let origin = |text| CorsSettings { allow_origins: one(text), ..base() };
+        let cases = [
+            ("allowOrigins", origin("https://a\r\nX: y")),
+            ("allowOrigins", origin("https://a, https://b")),
+            ("allowOrigins", origin("https://a,https://b")),
+            ("allowOrigins", origin("")),
+            ("allowOrigins", origin("https://a/")),
+            ("allowMethods", CorsSettings { allow_methods: one("GET, PUT"), ..base() }),
+            ("allowHeaders", CorsSettings { allow_headers: one("a\nb"), ..base() }),
+            ("exposeHeaders", CorsSettings { expose_headers: one(""), ..base() }),
+            (
+                "preflightRequestMethod",
+                CorsSettings { preflight_request_method: String::new(), ..base() },
+            ),
+        ];
+        for (setting, settings) in cases {
+            let fault = Cors::new(&settings).unwrap_err();
+            assert_eq!(fault.setting, setting);
+        }
+        let many = CorsSettings { allow_origins: vec!["https://a".to_owned(); 65535], ..base() };
+        assert_eq!(Cors::new(&many).unwrap_err().setting, "allowOrigins");
+    }
+}

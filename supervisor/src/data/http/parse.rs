@@ -288,6 +288,7 @@ fn accept(
         return Err(Reject::LineEnd);
     }
     let mut fields = Fields::default();
+    let mut meaning = Ok(());
     for (entry, raw) in table.entries.iter_mut().zip(request.headers.iter()) {
         let name = Span::locate(window, raw.name.as_bytes());
         if window[name.start as usize - 2] != b'\r' {
@@ -295,8 +296,10 @@ fn accept(
         }
         let value = Span::locate(window, raw.value);
         *entry = Header { name, value };
-        fields.note(raw.name.as_bytes(), raw.value, value)?;
+        // Not returned at once: a bare LF further down would have been met first by a slower read.
+        meaning = meaning.and_then(|()| fields.note(raw.name.as_bytes(), raw.value, value));
     }
+    meaning?;
     table.count = request.headers.len();
 
     let method_span = Span::locate(window, method.as_bytes());

@@ -435,7 +435,7 @@ fn is_value(bytes: &[u8]) -> bool {
 }
 
 /// Appends `number` in decimal.
-pub(super) fn append_decimal(out: &mut Vec<u8>, mut number: u64) {
+fn append_decimal(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0u8; 20];
     let mut at = digits.len();
     loop {
@@ -494,3 +494,7 @@ status_lines! {
     504 "Gateway Timeout" 505 "HTTP Version Not Supported" 506 "Variant Also Negotiates"
     507 "Insufficient Storage" 508 "Loop Detected" 511 "Network Authentication Required"
 }
+
+#[cfg(test)]
+#[path = "respond_tests.rs"]
+mod tests;

@@ -1,0 +1,112 @@
+//! The read-only view of a body in shared memory, and what happens at a fork.
+//!
+//! [unsafe] The only file of this crate that may: the buffer protocol hands out addresses, and the
+//! two calls about processes have no safe form. Knows nothing of events beyond a range and a hold.
+
+use std::ffi::{c_int, c_void};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyBufferError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyMemoryView;
+
+use crate::hold::{Hold, Pin};
+
+/// What `memoryview` looks at: the bytes of one body, as long as the slot is held.
+#[pyclass(frozen, name = "BodyView", module = "_nuclio")]
+pub struct BodyView {
+    bytes: &'static [u8],
+    hold: Arc<Hold>,
+}
+
+#[pymethods]
+impl BodyView {
+    /// # Safety
+    /// Called by CPython only, with a view to be filled.
+    unsafe fn __getbuffer__(
+        slf: &Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        let this = slf.get();
+        if !this.hold.begin() {
+            return Err(PyBufferError::new_err(
+                "the event is over and its body is gone: keep the view itself, or event.body",
+            ));
+        }
+        // SAFETY: `view` is CPython's to be filled; the bytes are mapped as long as the process
+        // lives and unchanged while the hold counts this view, which `__releasebuffer__` ends.
+        // CPython asks for an address, which safe code cannot give away. Read-only is enforced by
+        // the map besides.
+        let filled = unsafe {
+            ffi::PyBuffer_FillInfo(
+                view,
+                slf.as_ptr(),
+                this.bytes.as_ptr().cast_mut().cast::<c_void>(),
+                this.bytes.len() as ffi::Py_ssize_t,
+                1,
+                flags,
+            )
+        };
+        if filled == 0 {
+            return Ok(());
+        }
+        this.hold.end();
+        Err(PyErr::fetch(slf.py()))
+    }
+
+    /// # Safety
+    /// Called by CPython only, once for each view that was filled.
+    unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
+        self.hold.end();
+    }
+}
+
+/// A memoryview of bytes that stay while `pin`'s hold is counted.
+pub fn view_of<'py>(
+    py: Python<'py>,
+    bytes: &'static [u8],
+    pin: &Pin,
+) -> PyResult<Bound<'py, PyMemoryView>> {
+    let view = Bound::new(py, BodyView { bytes, hold: Arc::clone(&pin.0) })?;
+    PyMemoryView::from(view.as_any())
+}
+
+/// Runs `f` over the bytes of a buffer object; `None` if they are not in one piece.
+///
+/// `f` must not run Python code.
+pub fn with_bytes<T>(buffer: &PyBuffer<u8>, f: impl FnOnce(&[u8]) -> T) -> Option<T> {
+    let slice = buffer.as_slice_ptr()?;
+    // SAFETY: the buffer is held and so not freed or resized; the interpreter is held and `f` runs
+    // no Python code, so no other Python code writes it meanwhile. Copying first would be safe and
+    // cost one more copy of a large reply.
+    Some(f(unsafe { slice.as_ref() }))
+}
+
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+/// True in a child that this process forked: it must not touch the rings.
+#[inline]
+pub fn is_forked() -> bool {
+    FORKED.load(Ordering::Relaxed)
+}
+
+/// From now on a forked child knows that it is one.
+pub fn note_forks() {
+    extern "C" fn in_child() {
+        FORKED.store(true, Ordering::Relaxed);
+    }
+    // SAFETY: the function stores one flag, which is allowed in a child of any process; it lives as
+    // long as the process, since the extension is never unloaded. There is no safe form.
+    let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+}
+
+/// Ends this process at once, without running anybody's exit code.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: `_exit` takes any number and does not return; `std::process::exit` would run exit
+    // handlers that belong to the parent of a forked child.
+    unsafe { libc::_exit(code) }
+}

@@ -1,0 +1,509 @@
+//! `Event`: what a handler gets, read from the shared memory only where it looks.
+//!
+//! While the handler runs an event reads its slot. When the handler has returned and somebody still
+//! has the event, header and body are copied out (`escape`), so a kept event stays right for ever.
+//!
+//! Under an event's lock only `str`, `bytes` and `int` objects are made: making those never runs
+//! Python code, so the lock is never met twice and the slot cannot change hands in the middle.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+use pyo3::{PyTraverseError, PyVisit, intern};
+use rings::abi::{EventHeader, event_flag};
+use rings::header::EventView;
+use shim::Body;
+
+use crate::fields::{Extra, extra, percent_decoded, text};
+use crate::hold::{Hold, Pin};
+use crate::{buffer, link, made, values};
+
+/// See the module.
+#[pyclass(name = "Event", module = "nuclio_sdk", frozen, dict, subclass)]
+pub struct Event {
+    state: Mutex<State>,
+}
+
+/// Everything an event can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Field {
+    Body,
+    ContentType,
+    Trigger,
+    Fields,
+    Headers,
+    Id,
+    Method,
+    Path,
+    Size,
+    Timestamp,
+    Time,
+    Url,
+    ShardId,
+    NumShards,
+    Type,
+    TypeVersion,
+    Version,
+    LastInBatch,
+    Offset,
+    Topic,
+    Key,
+    Partition,
+    Attempt,
+    Deadline,
+}
+
+const FIELD_COUNT: usize = Field::Deadline as usize + 1;
+
+/// Values that were set, or made once and kept.
+type Cells = [Option<Py<PyAny>>; FIELD_COUNT];
+
+#[derive(Default)]
+struct State {
+    source: Source,
+    /// Body bytes as given out, so that an answer that is this very object needs no copy.
+    raw: Option<Py<PyBytes>>,
+    hold: Option<Arc<Hold>>,
+    cells: Option<Box<Cells>>,
+}
+
+/// Where the fields come from.
+#[derive(Default)]
+enum Source {
+    /// A slot that is held.
+    Slot(shim::Event),
+    /// The copied header, and what the entry said; the body is in `raw`.
+    Copy { header: Box<[u8]>, trigger: u16, deadline_ns: u64, attempt: u32 },
+    /// Python made it; only cells.
+    #[default]
+    Made,
+}
+
+/// Bodies copied into `bytes`, views given out, and views that needed a copy since the memory was
+/// in pieces.
+static BODY_COPIES: AtomicU64 = AtomicU64::new(0);
+static BODY_VIEWS: AtomicU64 = AtomicU64::new(0);
+static BODY_GATHERS: AtomicU64 = AtomicU64::new(0);
+
+/// The three counters above.
+pub fn counters() -> [(&'static str, u64); 3] {
+    [
+        ("body_copies", BODY_COPIES.load(Ordering::Relaxed)),
+        ("body_views", BODY_VIEWS.load(Ordering::Relaxed)),
+        ("body_gathers", BODY_GATHERS.load(Ordering::Relaxed)),
+    ]
+}
+
+impl State {
+    fn view(&self) -> Option<EventView<'_>> {
+        match &self.source {
+            Source::Slot(event) => Some(event.view()),
+            Source::Copy { header, .. } => EventView::new(header),
+            Source::Made => None,
+        }
+    }
+
+    fn header(&self) -> Option<(EventView<'_>, EventHeader)> {
+        self.view().map(|view| (view, view.header()))
+    }
+
+    /// The body as one object, made at most once.
+    fn raw<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        if let Some(raw) = &self.raw {
+            return Ok(raw.bind(py).clone());
+        }
+        let Source::Slot(event) = &self.source else { return Ok(PyBytes::new(py, b"")) };
+        BODY_COPIES.fetch_add(1, Ordering::Relaxed);
+        let raw = match event.body() {
+            Body::Whole(bytes) => PyBytes::new(py, bytes),
+            Body::Pieces(pieces) => PyBytes::new_with(py, event.body_bytes(), |whole| {
+                gather(&pieces, whole);
+                Ok(())
+            })?,
+        };
+        self.raw = Some(raw.clone().unbind());
+        Ok(raw)
+    }
+
+    fn is_json(&self) -> bool {
+        self.header().is_some_and(|(view, h)| view.get(h.content_type) == b"application/json")
+    }
+
+    /// Fields that are made of the header in one step; `None` if there is no header.
+    fn simple<'py>(&self, py: Python<'py>, field: Field) -> Option<Bound<'py, PyAny>> {
+        let (view, header) = self.header()?;
+        let string = |bytes: &[u8]| PyString::new(py, &text(bytes)).into_any();
+        let (attempt, deadline_ns) = match &self.source {
+            Source::Slot(event) => (event.attempt(), event.deadline_ns()),
+            Source::Copy { attempt, deadline_ns, .. } => (*attempt, *deadline_ns),
+            Source::Made => return None,
+        };
+        Some(match field {
+            Field::ContentType => string(view.get(header.content_type)),
+            Field::Id => PyString::new(py, &shim::id_of(view)).into_any(),
+            Field::Method => values::method(py, &view, &header),
+            Field::Path => string(&percent_decoded(view.get(header.path), false)),
+            Field::Url => values::url(py, &view, &header),
+            Field::Topic => string(view.get(header.topic)),
+            Field::Key if header.key.length == 0 => py.None().into_bound(py),
+            Field::Key => PyBytes::new(py, view.get(header.key)).into_any(),
+            Field::Size => values::number(py, u64::from(header.body_bytes)),
+            Field::ShardId => values::number(py, u64::from(header.shard)),
+            Field::Offset => values::number(py, header.offset),
+            Field::Partition => values::number(py, u64::from(header.partition)),
+            Field::Attempt => values::number(py, u64::from(attempt)),
+            Field::LastInBatch => {
+                values::truth(py, header.flags & event_flag::LAST_IN_BATCH != 0)
+            }
+            Field::Deadline if deadline_ns == 0 => py.None().into_bound(py),
+            Field::Deadline => values::seconds(py, deadline_ns),
+            Field::NumShards => match extra(view.get(header.ext), "num_shards") {
+                Some(Extra::Number(shards)) => values::number(py, shards),
+                _ => values::number(py, 0),
+            },
+            Field::Type | Field::TypeVersion | Field::Version => {
+                match extra(view.get(header.ext), field.name()) {
+                    Some(Extra::Text(bytes)) => string(bytes),
+                    _ => string(b""),
+                }
+            }
+            Field::Body
+            | Field::Trigger
+            | Field::Fields
+            | Field::Headers
+            | Field::Timestamp
+            | Field::Time => return None,
+        })
+    }
+}
+
+fn gather(pieces: &[&[u8]], mut whole: &mut [u8]) {
+    for piece in pieces {
+        let (to, rest) = whole.split_at_mut(piece.len());
+        to.copy_from_slice(piece);
+        whole = rest;
+    }
+}
+
+impl Event {
+    /// An event whose slot this worker holds.
+    #[inline]
+    pub fn of_slot(event: shim::Event) -> Self {
+        let source = Source::Slot(event);
+        Self { state: Mutex::new(State { source, raw: None, hold: None, cells: None }) }
+    }
+
+    #[inline]
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a field is now.
+    pub fn read<'py>(&self, py: Python<'py>, field: Field) -> PyResult<Bound<'py, PyAny>> {
+        {
+            let state = self.lock();
+            let kept = state.cells.as_ref().and_then(|cells| cells[field as usize].as_ref());
+            if let Some(value) = kept {
+                return Ok(value.bind(py).clone());
+            }
+            if let Some(value) = state.simple(py, field) {
+                return Ok(value);
+            }
+        }
+        self.compute(py, field)
+    }
+
+    /// Sets a field, as on any Python object.
+    pub fn write(&self, field: Field, value: Py<PyAny>) {
+        let mut value = Some(value);
+        let mut state = self.lock();
+        let cells = state.cells.get_or_insert_with(|| Box::new([const { None }; FIELD_COUNT]));
+        std::mem::swap(&mut cells[field as usize], &mut value);
+        // The old value may run Python code when it goes, so it must not go under the lock.
+        drop(state);
+        drop(value);
+    }
+
+    /// Fields that need more than the header, and are kept once made.
+    fn compute<'py>(&self, py: Python<'py>, field: Field) -> PyResult<Bound<'py, PyAny>> {
+        let value = match field {
+            Field::Body => return self.body(py),
+            Field::Trigger => self.trigger(py)?,
+            Field::Headers => {
+                let lines = self.lock().view().map(|view| values::header_lines(py, &view));
+                values::headers(py, lines.unwrap_or_default())?
+            }
+            Field::Fields => {
+                let pairs =
+                    self.lock().header().map(|(view, h)| values::query(py, view.get(h.query)));
+                values::fields(py, pairs.unwrap_or_default())?
+            }
+            Field::Timestamp | Field::Time => {
+                let unix_ns = self.lock().header().map(|(_, h)| h.timestamp_ns);
+                match unix_ns {
+                    Some(unix_ns) => values::datetime(py, unix_ns, field == Field::Time)?,
+                    None => made::default(py, field)?,
+                }
+            }
+            _ => made::default(py, field)?,
+        };
+        self.write(field, value.clone().unbind());
+        Ok(value)
+    }
+
+    fn trigger<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let number = match &self.lock().source {
+            Source::Slot(event) => Some(event.trigger()),
+            Source::Copy { trigger, .. } => Some(*trigger),
+            Source::Made => None,
+        };
+        match number.and_then(|number| link::trigger(py, number)) {
+            Some(trigger) => Ok(trigger.into_bound(py).into_any()),
+            None => made::default(py, Field::Trigger),
+        }
+    }
+
+    /// The body: an object if it is JSON by its content type and by its bytes, else `bytes`.
+    fn body<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let raw = {
+            let mut state = self.lock();
+            match (&state.source, &state.raw) {
+                (Source::Made, None) => return Ok(py.None().into_bound(py)),
+                _ if !state.is_json() => return Ok(state.raw(py)?.into_any()),
+                _ => state.raw(py)?,
+            }
+        };
+        let value = match values::json(py, &raw) {
+            Some(value) => value,
+            None => raw.into_any(),
+        };
+        self.write(Field::Body, value.clone().unbind());
+        Ok(value)
+    }
+
+    /// The body without a copy.
+    fn view<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        let in_place = {
+            let mut state = this.lock();
+            match &state.source {
+                Source::Slot(event) => {
+                    BODY_VIEWS.fetch_add(1, Ordering::Relaxed);
+                    let (range, claim) = (event.body_range(), event.claim());
+                    let hold = state.hold.get_or_insert_with(|| Hold::new(claim));
+                    range.filter(|_| hold.begin()).map(|range| (range, Pin(Arc::clone(hold))))
+                }
+                _ => None,
+            }
+        };
+        if let Some((range, pin)) = in_place {
+            return Ok(buffer::view_of(py, range, &pin)?.into_any());
+        }
+        let bytes = {
+            let mut state = this.lock();
+            match &state.source {
+                Source::Made => None,
+                _ => {
+                    BODY_GATHERS.fetch_add(u64::from(state.raw.is_none()), Ordering::Relaxed);
+                    Some(state.raw(py)?.into_any())
+                }
+            }
+        };
+        match bytes {
+            Some(bytes) => Ok(pyo3::types::PyMemoryView::from(&bytes)?.into_any()),
+            None => made::view(&this.read(py, Field::Body)?),
+        }
+    }
+
+    /// Where in the event's own body `result` lies, if it is this very memory or object.
+    pub fn place_of_bytes(&self, result: &Bound<'_, PyBytes>) -> Option<(u32, u32)> {
+        let state = self.lock();
+        let whole = state.raw.as_ref().is_some_and(|raw| raw.is(result));
+        match &state.source {
+            Source::Slot(event) if whole => Some((0, event.body_bytes() as u32)),
+            _ => None,
+        }
+    }
+
+    /// As `place_of_bytes`, for a view: `bytes` is what it looks at.
+    pub fn place_of_view(&self, bytes: &[u8]) -> Option<(u32, u32)> {
+        let Source::Slot(event) = &self.lock().source else { return None };
+        let body = event.body_range()?.as_ptr_range();
+        let part = bytes.as_ptr_range();
+        if bytes.is_empty() || part.start < body.start || part.end > body.end {
+            return None;
+        }
+        let offset = part.start as usize - body.start as usize;
+        Some((u32::try_from(offset).ok()?, u32::try_from(bytes.len()).ok()?))
+    }
+
+    /// Copies out what the slot holds, for whoever kept the event.
+    pub fn escape(&self, py: Python<'_>) -> PyResult<()> {
+        let mut state = self.lock();
+        state.raw(py)?;
+        if let Source::Slot(event) = &state.source {
+            state.source = Source::Copy {
+                header: event.header_bytes().into(),
+                trigger: event.trigger(),
+                deadline_ns: event.deadline_ns(),
+                attempt: event.attempt(),
+            };
+        }
+        Ok(())
+    }
+
+    /// The hold, if a view was ever given out.
+    #[inline]
+    pub fn hold(&self) -> Option<Arc<Hold>> {
+        self.lock().hold.clone()
+    }
+
+    /// The first header of this name.
+    fn header<'py>(
+        &self,
+        py: Python<'py>,
+        name: &Bound<'py, PyString>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let wanted = name.to_str()?.as_bytes();
+        {
+            let state = self.lock();
+            let set = state.cells.as_ref().is_some_and(|c| c[Field::Headers as usize].is_some());
+            if let Some(view) = state.view().filter(|_| !set) {
+                let mut lines = view.lines().filter(|(n, _)| n.eq_ignore_ascii_case(wanted));
+                return Ok(match lines.next() {
+                    Some((_, value)) => PyString::new(py, &text(value)).into_any(),
+                    None => py.None().into_bound(py),
+                });
+            }
+        }
+        made::header(&self.read(py, Field::Headers)?, name)
+    }
+
+    fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // What cannot be seen now counts as reachable, which is safe.
+        let Ok(state) = self.state.try_lock() else { return Ok(()) };
+        let cells = state.cells.iter().flat_map(|cells| cells.iter().flatten());
+        cells.map(|value| visit.call(value)).collect()
+    }
+
+    fn forget(&self) {
+        let cells = self.state.try_lock().ok().and_then(|mut state| state.cells.take());
+        drop(cells);
+    }
+}
+
+/// The class as Python sees it: every field can be read and, as in nuclio, set.
+macro_rules! event_class {
+    ($($get:ident $set:ident $field:ident $name:literal;)*) => {
+        impl Field {
+            /// The attribute.
+            pub const fn name(self) -> &'static str {
+                match self { $(Field::$field => $name,)* }
+            }
+        }
+
+        /// Every field, in the order in which nuclio lists them.
+        pub const FIELDS: [Field; FIELD_COUNT] = [$(Field::$field),*];
+
+        #[pymethods]
+        impl Event {
+            $(
+                #[getter]
+                #[pyo3(name = $name)]
+                #[inline]
+                fn $get<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+                    self.read(py, Field::$field)
+                }
+
+                #[setter]
+                #[pyo3(name = $name)]
+                fn $set(&self, value: Py<PyAny>) {
+                    self.write(Field::$field, value);
+                }
+            )*
+
+            #[new]
+            #[pyo3(signature = (*_args, **_kwargs))]
+            fn new(
+                _args: &Bound<'_, pyo3::types::PyTuple>,
+                _kwargs: Option<&Bound<'_, pyo3::types::PyDict>>,
+            ) -> Self {
+                Self { state: Mutex::default() }
+            }
+
+            #[pyo3(signature = (*args, **kwargs))]
+            fn __init__(
+                slf: &Bound<'_, Self>,
+                args: &Bound<'_, pyo3::types::PyTuple>,
+                kwargs: Option<&Bound<'_, pyo3::types::PyDict>>,
+            ) -> PyResult<()> {
+                made::init(slf, args, kwargs)
+            }
+
+            /// The body as a read-only memoryview; no copy unless its memory is in pieces.
+            #[getter]
+            fn body_view<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+                Event::view(slf)
+            }
+
+            /// The first header of this name, whatever its case; None if there is none.
+            fn get_header<'py>(
+                &self,
+                py: Python<'py>,
+                header_key: &Bound<'py, PyString>,
+            ) -> PyResult<Bound<'py, PyAny>> {
+                self.header(py, header_key)
+            }
+
+            /// The event as JSON text; a body of bytes is in base64.
+            fn to_json<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+                let py = slf.py();
+                py.import(intern!(py, "nuclio_sdk._event"))?
+                    .getattr(intern!(py, "to_json"))?
+                    .call1((slf,))
+            }
+
+            fn __repr__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+                Self::to_json(slf)
+            }
+
+            fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+                self.visit(&visit)
+            }
+
+            fn __clear__(&self) {
+                self.forget();
+            }
+        }
+    };
+}
+
+event_class! {
+    get_body set_body Body "body";
+    get_content_type set_content_type ContentType "content_type";
+    get_trigger set_trigger Trigger "trigger";
+    get_fields set_fields Fields "fields";
+    get_headers set_headers Headers "headers";
+    get_id set_id Id "id";
+    get_method set_method Method "method";
+    get_path set_path Path "path";
+    get_size set_size Size "size";
+    get_timestamp set_timestamp Timestamp "timestamp";
+    get_time set_time Time "time";
+    get_url set_url Url "url";
+    get_shard_id set_shard_id ShardId "shard_id";
+    get_num_shards set_num_shards NumShards "num_shards";
+    get_type set_type Type "type";
+    get_type_version set_type_version TypeVersion "type_version";
+    get_version set_version Version "version";
+    get_last_in_batch set_last_in_batch LastInBatch "last_in_batch";
+    get_offset set_offset Offset "offset";
+    get_topic set_topic Topic "topic";
+    get_key set_key Key "key";
+    get_partition set_partition Partition "partition";
+    get_attempt set_attempt Attempt "attempt";
+    get_deadline set_deadline Deadline "deadline";
+}

@@ -1,0 +1,189 @@
+//! The one connection of this process to its processor, and whose event is being handled.
+//!
+//! Any Python thread may log or let go of a view, so the worker stands behind a lock. Whoever holds
+//! the lock never runs Python code and never waits for the interpreter, so threads that hold the
+//! interpreter may wait for the lock. A forked child has no connection: the rings are its parent's.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+use shim::{Down, Level, Offer, Origin, Reply, ShimError, Worker};
+
+use crate::buffer;
+use crate::trigger::TriggerInfo;
+
+static LINK: OnceLock<Link> = OnceLock::new();
+/// The event a sync handler is working on; 0 between events.
+static CURRENT_CLAIM: AtomicU64 = AtomicU64::new(0);
+/// With an async handler: the `ContextVar` that holds the claim of the running task's event.
+static CURRENT_OF_TASK: OnceLock<Py<PyAny>> = OnceLock::new();
+
+/// See the module.
+pub struct Link {
+    worker: Mutex<Worker>,
+    bell: OwnedFd,
+    offer: Offer,
+    triggers: Vec<Py<TriggerInfo>>,
+}
+
+/// Bodies from here on are copied without holding the interpreter, so that other Python threads
+/// run meanwhile; below, letting go of it costs more than the copy.
+const DETACH_BYTES: usize = 256 * 1024;
+
+/// Attaches this process to the processor that started it.
+pub fn attach(py: Python<'_>, python_version: &str) -> Result<&'static Link, ShimError> {
+    let (worker, offer) = py.detach(|| Worker::attach("python", python_version))?;
+    let bell = worker.bell().try_clone_to_owned()?;
+    buffer::note_forks();
+    let triggers = offer
+        .triggers
+        .iter()
+        .filter_map(|t| Py::new(py, TriggerInfo::of(py, &t.kind, &t.name)).ok())
+        .collect();
+    let worker = Mutex::new(worker);
+    let link = Link { worker, bell, offer, triggers };
+    Ok(LINK.get_or_init(|| link))
+}
+
+/// The connection; `None` without a processor and in a forked child.
+#[inline]
+pub fn link() -> Option<&'static Link> {
+    if buffer::is_forked() { None } else { LINK.get() }
+}
+
+/// The offer as it was at the start, also in a forked child.
+pub fn offer() -> Option<&'static Offer> {
+    LINK.get().map(|link| &link.offer)
+}
+
+/// The trigger with this number, as handlers see it.
+pub fn trigger(py: Python<'_>, number: u16) -> Option<Py<TriggerInfo>> {
+    let triggers = &LINK.get()?.triggers;
+    triggers.get(usize::from(number)).map(|trigger| trigger.clone_ref(py))
+}
+
+/// The event that the running code belongs to; 0 for none.
+pub fn current_claim(py: Python<'_>) -> u64 {
+    match CURRENT_OF_TASK.get() {
+        None => CURRENT_CLAIM.load(Ordering::Relaxed),
+        Some(variable) => variable
+            .bind(py)
+            .call_method0(pyo3::intern!(py, "get"))
+            .and_then(|claim| claim.extract())
+            .unwrap_or(0),
+    }
+}
+
+/// Notes which event a sync handler works on.
+#[inline]
+pub fn set_current_claim(claim: u64) {
+    CURRENT_CLAIM.store(claim, Ordering::Relaxed);
+}
+
+/// From now on each task has its own event, kept in this `ContextVar`.
+pub fn set_current_of_task(variable: Py<PyAny>) {
+    let _ = CURRENT_OF_TASK.set(variable);
+}
+
+/// What came of looking for work.
+pub enum Next {
+    /// Work.
+    Down(Down),
+    /// Nothing, and the bell will ring when there is.
+    Armed,
+}
+
+impl Link {
+    #[inline]
+    fn lock(&self) -> MutexGuard<'_, Worker> {
+        // Nothing that panics half-way leaves the worker in a worse state than the panic itself.
+        self.worker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next thing to do, or a promise of the bell.
+    #[inline]
+    pub fn next(&self) -> Result<Next, ShimError> {
+        let mut worker = self.lock();
+        loop {
+            if let Some(down) = worker.poll()? {
+                return Ok(Next::Down(down));
+            }
+            if worker.arm() {
+                return Ok(Next::Armed);
+            }
+        }
+    }
+
+    /// Reads the bell, waiting until it rings; false if the processor is gone. Neither the lock nor
+    /// the interpreter is held meanwhile.
+    pub fn sleep(&self, py: Python<'_>) -> Result<bool, ShimError> {
+        let alive = py.detach(|| rings::worker_end::sleep_on(self.bell.as_fd()))?;
+        self.lock().woken();
+        Ok(alive)
+    }
+
+    /// Answers an event. True if the loop that sleeps on the bell must poll again.
+    pub fn reply(
+        &self,
+        py: Python<'_>,
+        claim: u64,
+        begun_ns: u64,
+        reply: &Reply<'_>,
+        released: bool,
+    ) -> Result<bool, ShimError> {
+        let send = || {
+            let mut worker = self.lock();
+            worker.reply_begun(claim, begun_ns, reply, released)?;
+            Ok(worker.took_inside())
+        };
+        match reply.body {
+            shim::ReplyBody::Bytes(bytes) if bytes.len() >= DETACH_BYTES => py.detach(send),
+            _ => send(),
+        }
+    }
+
+    /// Gives up the right to look at an event's slot.
+    pub fn release(&self, claim: u64) -> Result<(), ShimError> {
+        self.lock().release_claim(claim)
+    }
+
+    /// Writes one log record; never waits for the processor.
+    pub fn log(&self, level: Level, origin: Origin, claim: u64, message: &[u8], fields: &[u8]) {
+        self.lock().log(level, origin, claim, message, fields);
+    }
+
+    /// Says that events may come.
+    pub fn ready(&self, concurrency: u32) -> Result<(), ShimError> {
+        self.lock().ready(concurrency)
+    }
+
+    /// Says that the user's code cannot be served.
+    pub fn init_failed(&self, usage: bool, text: &str) -> Result<(), ShimError> {
+        self.lock().init_failed(usage, text)
+    }
+
+    /// Says that the drain callback of a trigger has run.
+    pub fn drained(&self, trigger: u16) -> Result<(), ShimError> {
+        self.lock().drained(trigger)
+    }
+
+    /// Number of the bell's descriptor, for an event loop.
+    pub fn bell_number(&self) -> i32 {
+        use std::os::fd::AsRawFd;
+        self.bell.as_raw_fd()
+    }
+}
+
+/// A level by nuclio's name.
+pub fn level_of(name: &Bound<'_, PyString>) -> Option<Level> {
+    Some(match name.to_str().ok()?.to_ascii_lowercase().as_str() {
+        "debug" => Level::Debug,
+        "info" => Level::Info,
+        "warn" | "warning" => Level::Warn,
+        "error" | "critical" => Level::Error,
+        _ => return None,
+    })
+}

@@ -1,0 +1,376 @@
+//! Listeners and the table of connections: accept, timers, close.
+
+use std::io;
+use std::net::TcpListener as StdListener;
+
+use mio::net::TcpListener;
+use mio::{Interest, Poll};
+use rings::os::monotonic_ns;
+
+use super::conn::{Conn, ConnId, Phase};
+use super::respond::{PlainError, TEXT_UTF8, plain_error};
+use crate::data::inflight::Place;
+use crate::data::reactor::{Data, GENERATION_MASK, Wake};
+use crate::data::timers::Claimed;
+use crate::limits::{
+    ACCEPT_PAUSE_NS, ACCEPTS_PER_TURN_MAX, DRAIN_IDLE_NS, HEAD_TIMEOUT_NS, IDLE_TIMEOUT_NS,
+    LINGER_NS, WINDOW_BYTES_MIN, WINDOW_NS,
+};
+
+/// A trigger's listener; gone once draining.
+pub struct Listener {
+    socket: Option<TcpListener>,
+    /// Connections may wait in the kernel that we have not taken.
+    waiting: bool,
+}
+
+impl Listener {
+    /// Registers a bound, non-blocking socket.
+    pub fn register(poll: &Poll, socket: StdListener, trigger: u16) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let mut socket = TcpListener::from_std(socket);
+        poll.registry().register(&mut socket, Wake::Accept { trigger }.token(), Interest::READABLE)?;
+        Ok(Self { socket: Some(socket), waiting: false })
+    }
+}
+
+impl Data {
+    /// Takes waiting connections of one listener, a bounded number.
+    pub fn accept(&mut self, trigger: u16) {
+        for _ in 0..ACCEPTS_PER_TURN_MAX {
+            if !self.accept_one(trigger) {
+                return;
+            }
+        }
+        self.listeners[trigger as usize].waiting = true;
+        self.accept_paused_until_ns = self.clock.now_ns;
+    }
+
+    /// False when there is nothing more to accept now.
+    fn accept_one(&mut self, trigger: u16) -> bool {
+        let listener = &mut self.listeners[trigger as usize];
+        let Some(socket) = &listener.socket else { return false };
+        if self.conn_count >= self.connections_max {
+            self.pause_accepting(trigger, "the limit of open connections is reached");
+            return false;
+        }
+        match socket.accept() {
+            Ok((stream, _)) => {
+                self.counters.connections_accepted += 1;
+                self.admit(stream, trigger);
+                true
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                listener.waiting = false;
+                false
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => true,
+            // The client has left again before it was accepted.
+            Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => true,
+            Err(e) => {
+                let text = match e.raw_os_error() {
+                    Some(libc_emfile) if is_out_of_descriptors(libc_emfile) => {
+                        "no descriptor is free for another connection; raise the nofile limit"
+                    }
+                    _ => "a connection could not be accepted",
+                };
+                self.pause_accepting(trigger, text);
+                false
+            }
+        }
+    }
+
+    /// Stops accepting for a moment; said once until it has worked again.
+    fn pause_accepting(&mut self, trigger: u16, why: &'static str) {
+        if self.accept_paused_until_ns == 0 {
+            self.log.warn(why);
+        }
+        self.listeners[trigger as usize].waiting = true;
+        self.accept_paused_until_ns = self.clock.now_ns + ACCEPT_PAUSE_NS;
+        self.close_oldest_idle();
+    }
+
+    /// Makes room for who waits at the door: the connection that has been idle for longest goes.
+    fn close_oldest_idle(&mut self) {
+        let idle = self.conns.iter().flatten().filter(|conn| conn.is_idle() && conn.used);
+        let oldest = idle.min_by_key(|conn| conn.since_ns).map(|conn| conn.generation);
+        let index = oldest.and_then(|generation| {
+            self.conns.iter().position(|c| c.as_ref().is_some_and(|c| c.generation == generation))
+        });
+        if let (Some(index), Some(generation)) = (index, oldest) {
+            self.close(ConnId { index: index as u32, generation });
+        }
+    }
+
+    fn admit(&mut self, mut stream: mio::net::TcpStream, trigger: u16) {
+        // Replies are written whole; waiting for more to send would only delay them.
+        let _ = stream.set_nodelay(true);
+        let index = match self.free_conns.pop() {
+            Some(index) => index,
+            None => {
+                self.conns.push(None);
+                (self.conns.len() - 1) as u32
+            }
+        };
+        self.conn_generation = (self.conn_generation + 1) & GENERATION_MASK;
+        let id = ConnId { index, generation: self.conn_generation };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let registry = self.poll.registry();
+        if registry.register(&mut stream, Wake::Connection(id).token(), interest).is_err() {
+            self.free_conns.push(index);
+            return;
+        }
+        self.conn_count += 1;
+        self.conns[index as usize] =
+            Some(Box::new(Conn::new(stream, id.generation, trigger, self.clock.now_ns)));
+        self.queue_long(id);
+        self.receive(id);
+    }
+
+    /// The connection, if it is still the one that is meant.
+    pub fn conn(&mut self, id: ConnId) -> Option<&mut Conn> {
+        let conn = self.conns.get_mut(id.index as usize)?.as_deref_mut()?;
+        (conn.generation == id.generation).then_some(conn)
+    }
+
+    /// A connection is readable or writable, or both.
+    pub fn connection_ready(&mut self, id: ConnId, readable: bool, writable: bool) {
+        let Some(conn) = self.conn(id) else { return };
+        conn.readable |= readable;
+        if writable && !conn.out.is_empty() {
+            self.send_more(id);
+        }
+        if readable {
+            self.receive(id);
+        }
+    }
+
+    /// Connections that had more to do than one turn allows.
+    pub fn look_again(&mut self) {
+        for _ in 0..self.again.len() {
+            if let Some(id) = self.again.pop_front() {
+                self.receive(id);
+            }
+        }
+        if self.accept_paused_until_ns != 0 && self.clock.now_ns >= self.accept_paused_until_ns {
+            self.accept_paused_until_ns = 0;
+            for trigger in 0..self.listeners.len() {
+                if self.listeners[trigger].waiting {
+                    self.accept(trigger as u16);
+                }
+            }
+        }
+    }
+
+    /// Closes a connection: what it holds goes back, an event that still waits is dropped.
+    pub fn close(&mut self, id: ConnId) {
+        if self.conn(id).is_none() {
+            return;
+        }
+        let Some(mut conn) = self.conns[id.index as usize].take() else { return };
+        self.free_conns.push(id.index);
+        self.conn_count -= 1;
+        self.spilled_bytes -= conn.out.private_bytes();
+        let mut done = Vec::new();
+        conn.out.clear(|d| done.push(d));
+        for d in done {
+            self.piece_done(d);
+        }
+        if let Phase::Body(receiving) = std::mem::replace(&mut conn.phase, Phase::Head) {
+            self.drop_receiving(conn.trigger, &receiving);
+        }
+        if let Some(key) = conn.event.take() {
+            self.client_left(key);
+        }
+        let _ = self.poll.registry().deregister(&mut conn.stream);
+    }
+
+    /// The client of an event has gone. What waits is dropped; what runs is finished unheard.
+    fn client_left(&mut self, key: crate::data::inflight::EventKey) {
+        let Some(event) = self.events.get_mut(key) else { return };
+        event.client = None;
+        if event.place == Place::Pending {
+            // Its entry in the queue is skipped when it comes to the front.
+            self.end_event(key);
+        }
+    }
+
+    /// Puts a connection before the short timer: a head, a body or a reply is under way.
+    pub fn queue_short(&mut self, id: ConnId) {
+        let now = self.clock.now_ns;
+        if let Some(conn) = self.conn(id)
+            && !conn.in_short
+        {
+            conn.in_short = true;
+            self.short_timers.push(now + WINDOW_NS, id);
+        }
+    }
+
+    fn queue_long(&mut self, id: ConnId) {
+        let now = self.clock.now_ns;
+        if let Some(conn) = self.conn(id)
+            && !conn.in_long
+        {
+            conn.in_long = true;
+            self.long_timers.push(now + IDLE_TIMEOUT_NS, id);
+        }
+    }
+
+    /// When a connection timer is due next; entries of closed connections are dropped here, so that
+    /// they wake nobody.
+    pub fn next_connection_timer_ns(&mut self) -> Option<u64> {
+        self.expire_connections(0);
+        let resume = (self.accept_paused_until_ns != 0).then_some(self.accept_paused_until_ns);
+        let drain = self.draining.map(|since| since + DRAIN_IDLE_NS).filter(|_| {
+            // Only while there is an idle connection to close.
+            self.conns.iter().flatten().any(|c| c.is_idle())
+        });
+        [self.short_timers.next_due_ns(), self.long_timers.next_due_ns(), resume, drain]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Connections whose time is up at `now_ns`.
+    pub fn expire_connections(&mut self, now_ns: u64) {
+        let mut short = std::mem::take(&mut self.short_timers);
+        while let Some(id) = short.pop_due(now_ns, |id| self.short_claim(id)) {
+            if let Some(conn) = self.conn(id) {
+                conn.in_short = false;
+            }
+            self.window_over(id);
+        }
+        // What was queued meanwhile stands behind what was there.
+        std::mem::swap(&mut short, &mut self.short_timers);
+        self.requeue_short(short);
+        let mut long = std::mem::take(&mut self.long_timers);
+        while let Some(id) = long.pop_due(now_ns, |id| self.long_claim(id)) {
+            self.close(id);
+        }
+        self.long_timers = long;
+    }
+
+    fn requeue_short(&mut self, mut queued_meanwhile: crate::data::timers::TimerQueue<ConnId>) {
+        while let Some(due) = queued_meanwhile.next_due_ns() {
+            if let Some(id) = queued_meanwhile.pop_due(due, |_| Claimed::Until(due)) {
+                self.short_timers.push(due, id);
+            }
+        }
+    }
+
+    fn short_claim(&mut self, id: ConnId) -> Claimed {
+        let Some(conn) = self.conn(id) else { return Claimed::No };
+        let due = match conn.phase {
+            Phase::Head if conn.inbuf.is_empty() && conn.out.is_empty() => None,
+            Phase::Head => Some(conn.since_ns + HEAD_TIMEOUT_NS),
+            Phase::Body(_) => Some(conn.since_ns + WINDOW_NS),
+            Phase::Replying if conn.out.is_empty() => None,
+            Phase::Replying => Some(conn.since_ns + WINDOW_NS),
+            Phase::Lingering { .. } => Some(conn.since_ns + LINGER_NS),
+            Phase::Waiting => None,
+        };
+        match due {
+            Some(due) => Claimed::Until(due),
+            None => {
+                conn.in_short = false;
+                Claimed::No
+            }
+        }
+    }
+
+    fn long_claim(&mut self, id: ConnId) -> Claimed {
+        match self.conn(id) {
+            None => Claimed::No,
+            Some(conn) if conn.is_idle() => Claimed::Until(conn.since_ns + IDLE_TIMEOUT_NS),
+            // Busy: asked again after another such time.
+            Some(_) => Claimed::Until(monotonic_ns() + IDLE_TIMEOUT_NS),
+        }
+    }
+
+    /// A head took too long, or a body or a reply moved too little in its window.
+    fn window_over(&mut self, id: ConnId) {
+        let now = self.clock.now_ns;
+        let Some(conn) = self.conn(id) else { return };
+        let moved_enough = conn.moved >= WINDOW_BYTES_MIN;
+        match conn.phase {
+            Phase::Body(ref receiving) if moved_enough || receiving.starved => {
+                conn.moved = 0;
+                conn.since_ns = now;
+                self.queue_short(id);
+            }
+            Phase::Replying if moved_enough => {
+                conn.moved = 0;
+                conn.since_ns = now;
+                self.queue_short(id);
+            }
+            Phase::Head | Phase::Body(_) => {
+                self.counters.connections_cut += 1;
+                self.refuse(id, 408, b"The request took too long to arrive.");
+            }
+            Phase::Replying => {
+                self.counters.connections_cut += 1;
+                self.close(id);
+            }
+            Phase::Lingering { .. } => self.close(id),
+            Phase::Waiting => {}
+        }
+    }
+
+    /// Answers with a status and a text of ours, then closes.
+    pub fn refuse(&mut self, id: ConnId, status: u16, text: &[u8]) {
+        let mut out = std::mem::take(&mut self.head_buf);
+        out.clear();
+        if let Some(conn) = self.conn(id) {
+            let mut asker = conn.asker;
+            asker.keep_alive = false;
+            let error = PlainError {
+                status,
+                content_type: TEXT_UTF8,
+                body: text,
+                asker,
+                date: &self.date,
+                cors_lines: b"",
+            };
+            plain_error(&mut out, &error);
+            self.count_response(status);
+            self.send_last(id, &out);
+        }
+        self.head_buf = out;
+    }
+
+    /// Stops listening: what waits in the kernel is taken first, so that nobody who was let in is
+    /// turned away.
+    pub fn stop_listening(&mut self) {
+        for trigger in 0..self.listeners.len() {
+            while self.accept_one(trigger as u16) {}
+            if let Some(mut socket) = self.listeners[trigger].socket.take() {
+                let _ = self.poll.registry().deregister(&mut socket);
+            }
+        }
+    }
+
+    /// Closes connections that are idle although the processor drains.
+    pub fn close_idle(&mut self) {
+        let idle: Vec<ConnId> = self
+            .conns
+            .iter()
+            .enumerate()
+            .filter_map(|(index, conn)| {
+                let conn = conn.as_ref().filter(|c| c.is_idle())?;
+                Some(ConnId { index: index as u32, generation: conn.generation })
+            })
+            .collect();
+        for id in idle {
+            self.close(id);
+        }
+    }
+}
+
+/// EMFILE, ENFILE, ENOBUFS, ENOMEM.
+fn is_out_of_descriptors(errno: i32) -> bool {
+    use nix::errno::Errno;
+    matches!(
+        Errno::from_raw(errno),
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM
+    )
+}
