@@ -8,7 +8,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rings::limits::{ARENA_BYTES_DEFAULT, ARENA_BYTES_MAX, ARENA_BYTES_MIN, EVENT_MEMORY_BYTES_MAX};
+use rings::limits::{
+    ARENA_BYTES_DEFAULT, ARENA_BYTES_MAX, ARENA_BYTES_MIN, EVENT_MEMORY_BYTES_MAX,
+};
 use spec::{
     ByteSize, ErrorDetail, Function, Isolation, LoadOptions, Trigger, TriggerKind, WorkerPool,
 };
@@ -182,9 +184,7 @@ fn load_function(
     };
     let one_line = |found: spec::ConfigError| format!("{name}{found}");
     match spec::load(&text, &options) {
-        Ok(loaded) => {
-            Ok((loaded.function, loaded.warnings.into_iter().map(one_line).collect()))
-        }
+        Ok(loaded) => Ok((loaded.function, loaded.warnings.into_iter().map(one_line).collect())),
         Err(found) => Err(found.into_iter().map(one_line).collect()),
     }
 }
@@ -200,7 +200,9 @@ fn read_config(args: &Args) -> Result<(String, String), String> {
     };
     let read = || {
         let mut text = String::new();
-        File::open(format!("/proc/self/fd/{fd}"))?.take(CONFIG_BYTES_MAX).read_to_string(&mut text)?;
+        File::open(format!("/proc/self/fd/{fd}"))?
+            .take(CONFIG_BYTES_MAX)
+            .read_to_string(&mut text)?;
         // It was passed to us open; workers must not get it too.
         nix::unistd::close(fd)?;
         std::io::Result::Ok(text)

@@ -47,14 +47,29 @@ pub struct AttachedWorker {
 /// What the pool is told.
 #[derive(Debug)]
 pub enum ToPool {
-    Ready { id: WorkerId, runtime_version: String },
+    Ready {
+        id: WorkerId,
+        runtime_version: String,
+    },
     /// The user's code could not be loaded. `usage` = a mistake of the kind that exits with 2.
-    InitFailed { id: WorkerId, usage: bool, text: String },
+    InitFailed {
+        id: WorkerId,
+        usage: bool,
+        text: String,
+    },
     /// The data thread has seen the end of the process and settled everything it held; reap it.
-    Died { id: WorkerId, was_ready: bool, completed: u64, cause: DeathCause },
+    Died {
+        id: WorkerId,
+        was_ready: bool,
+        completed: u64,
+        cause: DeathCause,
+    },
     /// This worker gets no new events and will be killed when its others have ended: start its
     /// replacement now.
-    Retiring { id: WorkerId, cause: DeathCause },
+    Retiring {
+        id: WorkerId,
+        cause: DeathCause,
+    },
     /// Everything in flight has ended and every worker was told to stop.
     Drained,
     /// Asked for by the file watch or SIGHUP: start a new generation of every pool.

@@ -3,7 +3,7 @@
 
 mod admin;
 pub mod args;
-pub mod config;
+mod config;
 pub mod crossing;
 pub mod data;
 pub mod limits;
@@ -18,14 +18,14 @@ pub mod workers;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use rings::attach::{Offer, TriggerOffer};
 
 use admin::AdminConfig;
-use args::LogFormat;
-use config::Config;
+use args::{Args, LogFormat};
+pub use config::Config;
 use crossing::{PoolId, ToPoolSender, to_pool_channel};
 use data::{DataConfig, TriggerConfig};
 use limits::{DESCRIPTOR_RESERVE, TO_POOL_MAX};
@@ -68,6 +68,15 @@ impl Handle {
 pub struct Processor;
 
 impl Processor {
+    /// All mistakes in flags, function.yaml and addresses, or what to start.
+    pub fn configure(args: Args, started: Instant) -> Result<Config, Vec<String>> {
+        let for_addresses = args.clone();
+        Config::resolve(args, started).map_err(|mut mistakes| {
+            mistakes.extend(prepare::address_mistakes(&for_addresses));
+            mistakes
+        })
+    }
+
     /// Has everything ready, then starts the threads and the first workers. What cannot be had is
     /// told at once, and nothing is left behind.
     pub fn start(config: Config, signals: Signals) -> Result<Handle, Vec<String>> {

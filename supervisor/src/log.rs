@@ -305,7 +305,8 @@ impl Writer {
         if dropped == self.announced || (recently && !calm) {
             return;
         }
-        let line = format!("{} log records were dropped: too many at once", dropped - self.announced);
+        let line =
+            format!("{} log records were dropped: too many at once", dropped - self.announced);
         format::record(text, &self.config, &Record::new(Level::Warn, line));
         self.announced = dropped;
         self.announced_at = Some(Instant::now());

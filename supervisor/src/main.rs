@@ -9,7 +9,6 @@ use std::time::Instant;
 use clap::Parser;
 use supervisor::Processor;
 use supervisor::args::Args;
-use supervisor::config::Config;
 use supervisor::signals::Signals;
 use supervisor::workers::init;
 
@@ -28,7 +27,8 @@ fn main() -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return refuse(&[format!("signals cannot be read: {error}")]),
     };
-    match Config::resolve(args, started).and_then(|config| Processor::start(config, signals)) {
+    let configured = Processor::configure(args, started);
+    match configured.and_then(|config| Processor::start(config, signals)) {
         Ok(handle) => handle.wait(),
         Err(mistakes) => refuse(&mistakes),
     }

@@ -10,6 +10,7 @@ use std::path::Path;
 use rings::slots::Slots;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 
+use crate::args::Args;
 use crate::config::Config;
 use crate::limits::{CONNECTIONS_MAX, DESCRIPTOR_RESERVE};
 use crate::machine;
@@ -47,7 +48,7 @@ impl Prepared {
         let (nofile_of_workers, nofile) = machine::raise_nofile();
         let connections_max = note(connections_max(config, nofile), &mut mistakes);
         let registration = note(claim_name(config, &mut warnings), &mut mistakes);
-        let http = note(bind_http(config), &mut mistakes);
+        let http = note(bind_http(&config.args), &mut mistakes);
         let admin = note(bind_admin(config.args.admin.as_deref()), &mut mistakes);
         let slots = Slots::new(config.event_memory_bytes).map_err(|error| error.to_string());
         let slots = note(slots, &mut mistakes);
@@ -83,7 +84,7 @@ fn connections_max(config: &Config, nofile: u64) -> Result<usize, String> {
     let left = nofile.saturating_sub(DESCRIPTOR_RESERVE + for_workers);
     if left < CONNECTIONS_MIN {
         return Err(format!(
-            "the limit of open files, {nofile}, is too low for {} workers; raise it with ulimit \
+            "the limit of open files, {nofile}, is too low with --workers {}; raise it with ulimit \
              -n to {} or more, or have fewer workers",
             config.worker_count(),
             DESCRIPTOR_RESERVE + for_workers + CONNECTIONS_MIN
@@ -92,10 +93,7 @@ fn connections_max(config: &Config, nofile: u64) -> Result<usize, String> {
     Ok(usize::try_from(left).unwrap_or(usize::MAX).min(CONNECTIONS_MAX))
 }
 
-fn claim_name(
-    config: &Config,
-    warnings: &mut Vec<String>,
-) -> Result<Option<Registration>, String> {
+fn claim_name(config: &Config, warnings: &mut Vec<String>) -> Result<Option<Registration>, String> {
     let Some(folder) = registry::state_folder(|name| std::env::var(name).ok()) else {
         let text = "no name is kept for this run: neither NUCLIO_STATE_DIR nor HOME is set";
         warnings.push(text.into());
@@ -113,8 +111,14 @@ fn claim_name(
     }
 }
 
-fn bind_http(config: &Config) -> Result<TcpListener, String> {
-    let (host, port) = (config.args.host.as_str(), config.args.port);
+/// What is wrong with the addresses, where a mistake elsewhere keeps us from starting anyway.
+pub fn address_mistakes(args: &Args) -> Vec<String> {
+    let (http, admin) = (bind_http(args), bind_admin(args.admin.as_deref()));
+    http.err().into_iter().chain(admin.err()).collect()
+}
+
+fn bind_http(args: &Args) -> Result<TcpListener, String> {
+    let (host, port) = (args.host.as_str(), args.port);
     let addresses = resolve(host, port).map_err(|error| format!("--host {host}: {error}"))?;
     bind_first(&addresses).map_err(|error| refused(host, port, &error, "--host", "--port"))
 }
@@ -126,9 +130,8 @@ fn bind_admin(given: Option<&str>) -> Result<TcpListener, String> {
         let any = bind_first(&[usual]).or_else(|_| bind_first(&[free]));
         return any.map_err(|error| refused(ADMIN_HOST, ADMIN_PORT, &error, "--admin", "--admin"));
     };
-    let wrong = || {
-        format!("--admin {text}: is no address; write host and port, such as {ADMIN_HOST}:8081")
-    };
+    let wrong =
+        || format!("--admin {text}: is no address; write host and port, such as {ADMIN_HOST}:8081");
     let (host, port) = text.rsplit_once(':').unwrap_or((ADMIN_HOST, text));
     let port = port.parse().map_err(|_| wrong())?;
     let host = host.trim_start_matches('[').trim_end_matches(']');

@@ -34,11 +34,13 @@ impl Signals {
     /// Call before any other thread is started: a mask is inherited.
     pub fn take_over() -> io::Result<Signals> {
         let mut mask = SigSet::empty();
-        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD] {
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD] {
             mask.add(signal);
         }
+        if !is_ignored(Signal::SIGHUP) {
+            mask.add(Signal::SIGHUP);
+        }
         mask.thread_block()?;
-        heed_ignored_signals();
         let fd = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         Ok(Signals { fd, had_terminal: has_terminal() })
     }
@@ -74,29 +76,15 @@ fn has_terminal() -> bool {
     File::open("/dev/tty").is_ok()
 }
 
-/// A shell without job control starts `program &` with SIGINT ignored, and a signal that is ignored
-/// reaches no descriptor. Installing any handler undoes that; being blocked, it never runs.
-/// SIGHUP stays as it is: ignoring it is the purpose of `nohup`.
-fn heed_ignored_signals() {
-    use tokio::signal::unix::{SignalKind, signal};
-    if !is_any_ignored(&[Signal::SIGINT, Signal::SIGTERM]) {
-        return;
-    }
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else {
-        return;
-    };
-    let _inside = runtime.enter();
-    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-        let _ = signal(kind);
-    }
-}
-
-fn is_any_ignored(signals: &[Signal]) -> bool {
+/// Whether we were started with this signal ignored. It still reaches the descriptor, since it is
+/// blocked: right for SIGINT, which a shell without job control ignores in `program &`, but the
+/// purpose of `nohup` is that SIGHUP does nothing.
+fn is_ignored(signal: Signal) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status
         .lines()
         .find_map(|line| line.strip_prefix("SigIgn:"))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .unwrap_or(0);
-    signals.iter().any(|signal| ignored & (1 << (*signal as i32 - 1)) != 0)
+    ignored & (1 << (signal as i32 - 1)) != 0
 }

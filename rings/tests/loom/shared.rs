@@ -2,6 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64 as Count;
 
 use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use loom::thread::{self, Thread};
@@ -12,11 +14,21 @@ use rings::queue::{Consumer, Mem, Producer, Word};
 pub const START: u32 = u32::MAX - 1;
 
 /// Explores a model; `preemptions` bounds the switches away from a thread that could go on, where
-/// the whole space takes too long. `LOOM_MAX_PREEMPTIONS` overrides it.
+/// the whole space takes too long. `LOOM_MAX_PREEMPTIONS` overrides it. Says with `--nocapture` how
+/// many executions there were.
 pub fn check(preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(preemptions);
-    builder.check(model);
+    let executions = Arc::new(Count::new(0));
+    let counted = Arc::clone(&executions);
+    let begun = std::time::Instant::now();
+    builder.check(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        model();
+    });
+    let (count, seconds) = (executions.load(Ordering::Relaxed), begun.elapsed().as_secs_f32());
+    let name = std::thread::current().name().unwrap_or_default().to_owned();
+    println!("{name}: {count} executions, {seconds:.2} s");
 }
 
 /// The entry with number `n`, recognisable from both of its ends.
@@ -40,12 +52,19 @@ struct Ring {
     entries: Vec<loom::cell::Cell<Entry>>,
 }
 
+impl RingMem {
+    /// An empty ring at [`START`].
+    pub fn new(capacity: u32) -> Self {
+        Self(Rc::new(Ring {
+            words: std::array::from_fn(|_| AtomicU32::new(START)),
+            entries: (0..capacity).map(|_| loom::cell::Cell::new(Entry::default())).collect(),
+        }))
+    }
+}
+
 /// A ring of `capacity` entries that starts at [`START`].
 pub fn ring(capacity: u32) -> (Producer<RingMem>, Consumer<RingMem>) {
-    let mem = RingMem(Rc::new(Ring {
-        words: std::array::from_fn(|_| AtomicU32::new(START)),
-        entries: (0..capacity).map(|_| loom::cell::Cell::new(Entry::default())).collect(),
-    }));
+    let mem = RingMem::new(capacity);
     (Producer::new(mem.clone(), capacity, START), Consumer::new(mem, capacity, START))
 }
 
@@ -119,9 +138,10 @@ impl End {
         });
     }
 
-    /// True once it has ended.
+    /// True once it has ended. An exchange, since that never sees an old value: the kernel's word on
+    /// the end of a process is never late either.
     pub fn has_come(&self) -> bool {
-        self.ended.load(Ordering::Acquire)
+        self.ended.compare_exchange(true, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     /// Waits for it.

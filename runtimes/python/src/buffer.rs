@@ -86,6 +86,14 @@ pub fn with_bytes<T>(buffer: &PyBuffer<u8>, f: impl FnOnce(&[u8]) -> T) -> Optio
     Some(f(unsafe { slice.as_ref() }))
 }
 
+/// References to an object, ours included.
+#[inline]
+pub fn references(object: &Bound<'_, PyAny>) -> isize {
+    // SAFETY: the object is alive, since we hold a reference, and the interpreter is held; the call
+    // reads one number. The safe form of it is deprecated without a successor.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
+}
+
 static FORKED: AtomicBool = AtomicBool::new(false);
 
 /// True in a child that this process forked: it must not touch the rings.

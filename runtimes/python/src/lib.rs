@@ -1,1 +1,62 @@
+//! The Python runtime's extension module `_nuclio`: a worker over the shim, inside CPython.
+//!
+//! `start` is where a worker begins; `event`, `response` and `logger` are what handlers meet, under
+//! the name `nuclio_sdk`. The module can be imported without a processor, for tests.
+//!
+//! Unsafe code is in `buffer` only. Never here: HTTP, brokers, configuration files.
+#![deny(unsafe_code)]
 
+#[allow(unsafe_code)]
+mod buffer;
+mod event;
+mod failure;
+mod fields;
+mod finish;
+mod hold;
+mod json;
+mod link;
+mod logger;
+mod made;
+mod output;
+mod reply;
+mod response;
+mod serve;
+mod start;
+mod task;
+mod trigger;
+mod values;
+
+use pyo3::prelude::*;
+
+/// The module as Python imports it.
+#[pymodule]
+mod _nuclio {
+    #[pymodule_export]
+    use crate::buffer::BodyView;
+    #[pymodule_export]
+    use crate::event::Event;
+    #[pymodule_export]
+    use crate::logger::Logger;
+    #[pymodule_export]
+    use crate::output::{is_forked, write_stream};
+    #[pymodule_export]
+    use crate::response::Response;
+    #[pymodule_export]
+    use crate::start::main;
+    #[pymodule_export]
+    use crate::task::{Ticket, bell_number, bell_rang, next_work, use_context_variable};
+    #[pymodule_export]
+    use crate::trigger::TriggerInfo;
+    use pyo3::prelude::*;
+    use pyo3::types::PyDict;
+
+    /// How often bodies were copied, viewed and gathered in this process.
+    #[pyfunction]
+    fn counters(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+        let counters = PyDict::new(py);
+        for (name, count) in crate::event::counters() {
+            counters.set_item(name, count)?;
+        }
+        Ok(counters)
+    }
+}

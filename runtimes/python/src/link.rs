@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use pyo3::prelude::*;
-use pyo3::types::PyString;
-use shim::{Down, Level, Offer, Origin, Reply, ShimError, Worker};
+use shim::{Down, Level, Offer, Origin, Reply, ReplyBody, ShimError, Worker};
 
 use crate::buffer;
+use crate::finish::Turn;
 use crate::trigger::TriggerInfo;
 
 static LINK: OnceLock<Link> = OnceLock::new();
@@ -52,11 +52,6 @@ pub fn attach(py: Python<'_>, python_version: &str) -> Result<&'static Link, Shi
 #[inline]
 pub fn link() -> Option<&'static Link> {
     if buffer::is_forked() { None } else { LINK.get() }
-}
-
-/// The offer as it was at the start, also in a forked child.
-pub fn offer() -> Option<&'static Offer> {
-    LINK.get().map(|link| &link.offer)
 }
 
 /// The trigger with this number, as handlers see it.
@@ -103,6 +98,11 @@ impl Link {
         self.worker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the processor said at the start.
+    pub fn offer(&self) -> &Offer {
+        &self.offer
+    }
+
     /// The next thing to do, or a promise of the bell.
     #[inline]
     pub fn next(&self) -> Result<Next, ShimError> {
@@ -125,22 +125,23 @@ impl Link {
         Ok(alive)
     }
 
-    /// Answers an event. True if the loop that sleeps on the bell must poll again.
+    /// Answers an event. True if a loop that sleeps on the bell must poll again. `may_detach` =
+    /// other Python threads may run while a large body is copied.
     pub fn reply(
         &self,
         py: Python<'_>,
-        claim: u64,
-        begun_ns: u64,
+        turn: Turn,
         reply: &Reply<'_>,
         released: bool,
+        may_detach: bool,
     ) -> Result<bool, ShimError> {
         let send = || {
             let mut worker = self.lock();
-            worker.reply_begun(claim, begun_ns, reply, released)?;
+            worker.reply_begun(turn.claim, turn.begun_ns, reply, released)?;
             Ok(worker.took_inside())
         };
         match reply.body {
-            shim::ReplyBody::Bytes(bytes) if bytes.len() >= DETACH_BYTES => py.detach(send),
+            ReplyBody::Bytes(b) if may_detach && b.len() >= DETACH_BYTES => py.detach(send),
             _ => send(),
         }
     }
@@ -175,15 +176,4 @@ impl Link {
         use std::os::fd::AsRawFd;
         self.bell.as_raw_fd()
     }
-}
-
-/// A level by nuclio's name.
-pub fn level_of(name: &Bound<'_, PyString>) -> Option<Level> {
-    Some(match name.to_str().ok()?.to_ascii_lowercase().as_str() {
-        "debug" => Level::Debug,
-        "info" => Level::Info,
-        "warn" | "warning" => Level::Warn,
-        "error" | "critical" => Level::Error,
-        _ => return None,
-    })
 }

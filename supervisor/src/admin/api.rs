@@ -118,7 +118,8 @@ mod tests {
             last_death: Some("exit code 1".into()),
             started: None,
         };
-        let mut of_data = WorkerSnapshot { id: 3, in_flight: 5, completed: 7, ..Default::default() };
+        let mut of_data =
+            WorkerSnapshot { id: 3, in_flight: 5, completed: 7, ..Default::default() };
         let snapshot = Snapshot { workers: vec![of_data.clone()], ..Snapshot::default() };
         let page = worker(&row, &snapshot);
         assert_eq!((&page["state"], &page["in_flight"]), (&json!("ready"), &json!(5)));

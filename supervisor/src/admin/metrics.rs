@@ -105,8 +105,7 @@ impl Figures {
             ("nuclio_event_wait_seconds", "From arrival until a worker had it", |t| &t.wait),
         ];
         for (name, help, histogram) in histograms {
-            let mut family =
-                encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
             for trigger in triggers {
                 member(&mut family, &self.labels(trigger), &Buckets(histogram(trigger)))?;
             }
@@ -172,7 +171,11 @@ impl Figures {
             ("nuclio_events_redispatched", "Events given to another worker", c.redispatched),
             ("nuclio_events_recalled", "Events taken back before they began", c.recalled),
             ("nuclio_events_timed_out", "Events that ran past eventTimeout", c.timed_out),
-            ("nuclio_events_rejected", "Events refused for want of room or worker", c.rejected_full),
+            (
+                "nuclio_events_rejected",
+                "Events refused for want of room or worker",
+                c.rejected_full,
+            ),
             ("nuclio_protocol_violations", "Workers ended for a broken ring", c.violations),
             ("nuclio_bells_down", "Wake-ups of workers", c.bells_down),
             ("nuclio_bells_up", "Wake-ups by workers", c.bells_up),
@@ -200,12 +203,7 @@ impl Figures {
     }
 }
 
-fn counter(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    value: u64,
-) -> fmt::Result {
+fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
     let value = ConstCounter::new(value);
     value.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
 }
@@ -265,7 +263,8 @@ mod tests {
             log_dropped: 5,
         };
         let text = text(figures).unwrap();
-        let of_trigger = r#"function="hello",namespace="default",trigger="web",trigger_kind="http""#;
+        let of_trigger =
+            r#"function="hello",namespace="default",trigger="web",trigger_kind="http""#;
         for line in [
             &format!(r#"nuclio_processor_handled_events_total{{{of_trigger},result="success"}} 3"#),
             &format!(r#"nuclio_event_duration_seconds_bucket{{{of_trigger},le="0.0001"}} 2"#),

@@ -61,12 +61,7 @@ impl Source {
 }
 
 /// Starts the control thread. It lives as long as the process.
-pub fn start(
-    config: AdminConfig,
-    to_data: ToDataSender,
-    board: Board,
-    log: Log,
-) -> io::Result<()> {
+pub fn start(config: AdminConfig, to_data: ToDataSender, board: Board, log: Log) -> io::Result<()> {
     let source = Arc::new(Source {
         function: config.function,
         namespace: config.namespace,

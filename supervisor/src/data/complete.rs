@@ -86,9 +86,10 @@ impl Data {
     }
 
     fn take_response(&mut self, key: WorkerKey, r: &Response) -> Result<(), Violation> {
-        let (claim, event_key) = self.claim_in(key, r.claim, rings::abi::up::RESPONSE, |state| {
-            matches!(state, ClaimState::Owed | ClaimState::GivenUp)
-        })?;
+        let (claim, event_key) =
+            self.claim_in(key, r.claim, rings::abi::up::RESPONSE, |state| {
+                matches!(state, ClaimState::Owed | ClaimState::GivenUp)
+            })?;
         let worker = &mut self.workers[key];
         let given_up = worker.claims[claim].state == ClaimState::GivenUp;
         if !worker.has_begun(worker.claims[claim].index) {
@@ -124,15 +125,17 @@ impl Data {
     }
 
     /// The answer decides what the client gets.
-    fn finish(&mut self, key: WorkerKey, event_key: EventKey, r: &Response) -> Result<(), Violation> {
+    fn finish(
+        &mut self,
+        key: WorkerKey,
+        event_key: EventKey,
+        r: &Response,
+    ) -> Result<(), Violation> {
         let now = self.clock.now_ns;
         let Some(event) = self.events.get(event_key) else { return Ok(()) };
         let trigger = event.trigger as usize;
-        let request = Request {
-            attempt: event.attempt,
-            idempotent: event.idempotent,
-            reply_begun: false,
-        };
+        let request =
+            Request { attempt: event.attempt, idempotent: event.idempotent, reply_begun: false };
         let figures = &mut self.triggers[trigger];
         figures.run.observe(r.run_ns);
         observe(&mut figures.duration, now.saturating_sub(event.arrived_ns));

@@ -117,11 +117,8 @@ impl Data {
     fn expire(&mut self, key: EventKey) {
         let Some(event) = self.events.get(key) else { return };
         let trigger = event.trigger as usize;
-        let request = Request {
-            attempt: event.attempt,
-            idempotent: event.idempotent,
-            reply_begun: false,
-        };
+        let request =
+            Request { attempt: event.attempt, idempotent: event.idempotent, reply_begun: false };
         match event.place {
             Place::Ended => return,
             Place::Pending => {}
@@ -224,9 +221,9 @@ impl Data {
     /// A worker of the trigger's pool is idle, so the next dispatch will give it the event.
     fn has_room(&self, trigger: usize) -> bool {
         let pool = self.triggers[trigger].pool;
-        self.workers.values().any(|w| {
-            w.pool == pool && w.state == WorkerState::Ready && w.in_flight < w.concurrency
-        })
+        self.workers
+            .values()
+            .any(|w| w.pool == pool && w.state == WorkerState::Ready && w.in_flight < w.concurrency)
     }
 
     /// Moves a drain on: idle connections close, then workers stop, then all is over.

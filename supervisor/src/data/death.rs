@@ -64,7 +64,9 @@ impl Data {
         for (_, claim) in claims {
             owed.push((claim.index, claim.event, claim.state));
         }
-        owed.sort_by_key(|(index, _, _)| std::cmp::Reverse(index.wrapping_sub(started.wrapping_sub(1 << 30))));
+        owed.sort_by_key(|(index, _, _)| {
+            std::cmp::Reverse(index.wrapping_sub(started.wrapping_sub(1 << 30)))
+        });
         drop(order);
         for (index, event_key, state) in owed {
             self.bereave(key, event_key, state, began(started, index));
@@ -107,7 +109,11 @@ impl Data {
                 if let Some(event) = self.events.get(event_key) {
                     self.triggers[event.trigger as usize].handled_error += 1;
                 }
-                self.refuse_event(event_key, status, b"The worker ended while it had this request.");
+                self.refuse_event(
+                    event_key,
+                    status,
+                    b"The worker ended while it had this request.",
+                );
             }
         }
     }

@@ -94,9 +94,14 @@ impl Data {
         let triggers = pool.triggers.clone();
         for trigger in triggers {
             while let Some(key) = self.triggers[trigger as usize].pending.pop_front() {
-                if self.events.get(key).is_some_and(|e| e.place == super::inflight::Place::Pending) {
+                if self.events.get(key).is_some_and(|e| e.place == super::inflight::Place::Pending)
+                {
                     self.counters.rejected_full += 1;
-                    self.refuse_event(key, 503, b"The function's workers end as soon as they start.");
+                    self.refuse_event(
+                        key,
+                        503,
+                        b"The function's workers end as soon as they start.",
+                    );
                 }
             }
             self.triggers[trigger as usize].stale = 0;

@@ -3,8 +3,8 @@
 //! No async runtime, no lock, no text formatting on the way of an event.
 
 mod complete;
-mod death;
 mod deadlines;
+mod death;
 mod dispatch;
 mod figures;
 pub mod http;

@@ -231,7 +231,9 @@ impl Data {
             match Wake::of(wake.token()) {
                 Wake::Message => self.take_messages(),
                 Wake::Accept { trigger } => self.accept(trigger),
-                Wake::Connection(id) => self.connection_ready(id, wake.is_readable(), wake.is_writable()),
+                Wake::Connection(id) => {
+                    self.connection_ready(id, wake.is_readable(), wake.is_writable())
+                }
                 _ => {}
             }
         }
@@ -283,8 +285,16 @@ impl Data {
         let up = worker.end.up_bell().as_raw_fd();
         let ended = worker.pidfd.as_fd().as_raw_fd();
         let number_u32 = number as u32;
-        registry.register(&mut SourceFd(&up), Wake::Completions(number_u32).token(), Interest::READABLE)?;
-        registry.register(&mut SourceFd(&ended), Wake::Ended(number_u32).token(), Interest::READABLE)?;
+        registry.register(
+            &mut SourceFd(&up),
+            Wake::Completions(number_u32).token(),
+            Interest::READABLE,
+        )?;
+        registry.register(
+            &mut SourceFd(&ended),
+            Wake::Ended(number_u32).token(),
+            Interest::READABLE,
+        )?;
         self.worker_keys[number] = Some(key);
         Ok(())
     }

@@ -34,10 +34,10 @@ impl<T: Copy> TimerQueue<T> {
     }
 
     /// The next owner that is due at `now_ns`. Entries that no longer count are dropped, those that
-    /// wait longer go to the back; `claimed` must answer `No` or a later time for each owner in
-    /// finite time, which it does because each owner has one entry.
+    /// wait longer go to the back, each at most once in a call.
     pub fn pop_due(&mut self, now_ns: u64, mut claimed: impl FnMut(T) -> Claimed) -> Option<T> {
-        while let Some((due_ns, owner)) = self.entries.front().copied() {
+        for _ in 0..self.entries.len() {
+            let Some((due_ns, owner)) = self.entries.front().copied() else { break };
             match claimed(owner) {
                 Claimed::No => {
                     self.entries.pop_front();

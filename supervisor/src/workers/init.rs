@@ -39,7 +39,8 @@ impl InitOrder {
     fn from_arguments(arguments: &[OsString]) -> Option<(InitOrder, &[OsString])> {
         let (own, command) = arguments.split_at_checked(3)?;
         let number = |index: usize| own[index].to_str();
-        let order = InitOrder { parent: number(0)?.parse().ok()?, nofile: number(1)?.parse().ok()? };
+        let order =
+            InitOrder { parent: number(0)?.parse().ok()?, nofile: number(1)?.parse().ok()? };
         (own[2] == "--" && !command.is_empty()).then_some((order, command))
     }
 }

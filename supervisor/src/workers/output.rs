@@ -130,7 +130,9 @@ impl Output {
         let stream = &mut streams[index];
         match tail {
             Some(tail) if index == 1 => keep_tail(tail, bytes),
-            _ => stream.lines.feed(bytes, &mut |line| say(*worker, stream.level, line, budget, log)),
+            _ => {
+                stream.lines.feed(bytes, &mut |line| say(*worker, stream.level, line, budget, log))
+            }
         }
     }
 }

@@ -229,9 +229,10 @@ impl Pool {
             _ => None,
         };
         let seats = self.seats.iter().filter_map(|seat| seat.due);
-        let workers = self.workers.values().flat_map(|worker| {
-            worker.deadline.into_iter().chain(worker.output.announce_at())
-        });
+        let workers = self
+            .workers
+            .values()
+            .flat_map(|worker| worker.deadline.into_iter().chain(worker.output.announce_at()));
         drain.into_iter().chain(seats).chain(workers).min()
     }
 

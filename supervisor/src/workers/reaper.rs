@@ -179,8 +179,7 @@ mod tests {
         assert!(children_by_parent().contains(&pid));
         assert_eq!(worker_of(pid), Some(77));
         let raw = rustix::process::Pid::from_raw(pid).unwrap();
-        let pidfd =
-            rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty()).unwrap();
+        let pidfd = rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty()).unwrap();
         assert_eq!(reap(pidfd.as_fd()), None, "it waits for its stdin");
         drop(child);
         let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];

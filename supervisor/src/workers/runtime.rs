@@ -267,10 +267,7 @@ mod tests {
             assert_eq!(found_id, id, "{wanted:?} {code:?} {found:?}");
         }
         let error = choose(&runtimes, "ruby", Path::new("x")).unwrap_err();
-        assert_eq!(
-            error,
-            "spec.runtime: \"ruby\" is not known here; write one of: python, shell"
-        );
+        assert_eq!(error, "spec.runtime: \"ruby\" is not known here; write one of: python, shell");
     }
 
     #[test]

@@ -299,8 +299,7 @@ impl Pool {
 
     /// Whether nobody holds this place, and nobody is about to.
     fn is_vacant(&self, seat: usize) -> bool {
-        let holds =
-            |w: &Worker| w.seat == seat && matches!(w.fate, Fate::Open | Fate::Failed);
+        let holds = |w: &Worker| w.seat == seat && matches!(w.fate, Fate::Open | Fate::Failed);
         self.seats[seat].due.is_none() && !self.workers.values().any(holds)
     }
 
@@ -397,9 +396,9 @@ fn failure_of(id: WorkerId, worker: &Worker, cause: &DeathCause, exit: Exit) -> 
         let text = String::from_utf8_lossy(worker.output.tail().trim_ascii()).into_owned();
         return Failure { usage, text };
     }
-    let mut text =
-        format!("worker {id} ended before it was ready: {}", death_text(cause, exit));
-    if let State::Lost(reason) = &worker.state {
+    let mut text = format!("worker {id} ended before it was ready: {}", death_text(cause, exit));
+    // Who ends closes its socket: only for one that we had to end is that worth a word.
+    if let (State::Lost(reason), Exit::Signal(_)) = (&worker.state, exit) {
         text.push_str(&format!(" ({reason})"));
     }
     text.push_str(&written(&worker.output));

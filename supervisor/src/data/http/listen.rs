@@ -5,7 +5,6 @@ use std::net::TcpListener as StdListener;
 
 use mio::net::TcpListener;
 use mio::{Interest, Poll};
-use rings::os::monotonic_ns;
 
 use super::conn::{Conn, ConnId, Phase};
 use super::respond::{PlainError, TEXT_UTF8, plain_error};
@@ -29,7 +28,11 @@ impl Listener {
     pub fn register(poll: &Poll, socket: StdListener, trigger: u16) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let mut socket = TcpListener::from_std(socket);
-        poll.registry().register(&mut socket, Wake::Accept { trigger }.token(), Interest::READABLE)?;
+        poll.registry().register(
+            &mut socket,
+            Wake::Accept { trigger }.token(),
+            Interest::READABLE,
+        )?;
         Ok(Self { socket: Some(socket), waiting: false })
     }
 }
@@ -279,11 +282,12 @@ impl Data {
     }
 
     fn long_claim(&mut self, id: ConnId) -> Claimed {
+        let now = self.clock.now_ns;
         match self.conn(id) {
             None => Claimed::No,
             Some(conn) if conn.is_idle() => Claimed::Until(conn.since_ns + IDLE_TIMEOUT_NS),
             // Busy: asked again after another such time.
-            Some(_) => Claimed::Until(monotonic_ns() + IDLE_TIMEOUT_NS),
+            Some(_) => Claimed::Until(now + IDLE_TIMEOUT_NS),
         }
     }
 
@@ -369,8 +373,5 @@ impl Data {
 /// EMFILE, ENFILE, ENOBUFS, ENOMEM.
 fn is_out_of_descriptors(errno: i32) -> bool {
     use nix::errno::Errno;
-    matches!(
-        Errno::from_raw(errno),
-        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM
-    )
+    matches!(Errno::from_raw(errno), Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
 }

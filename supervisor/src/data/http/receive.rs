@@ -204,7 +204,9 @@ impl Data {
             self.send_continue(id);
         }
         let private_max = BODY_PRIVATE_BYTES_MAX as u64;
-        if head.framing != Framing::Chunked && (body_bytes <= private_max || have < BODY_PRIVATE_BYTES_MAX) {
+        if head.framing != Framing::Chunked
+            && (body_bytes <= private_max || have < BODY_PRIVATE_BYTES_MAX)
+        {
             // Small, or hardly begun: a stalled upload holds no slot.
             return Taken::More(head.head_len + body_bytes.min(private_max) as usize);
         }
@@ -456,10 +458,9 @@ impl Data {
             let wanted = match receiving.framing {
                 Arriving::Length(total) => total,
                 // Grows by doubling, so that a body of n bytes takes log n slots up to the largest.
-                Arriving::Chunked(_) => receiving.room.clamp(
-                    SLOT_CLASS_BYTES[3] as usize,
-                    SLOT_CLASS_BYTES[5] as usize,
-                ),
+                Arriving::Chunked(_) => {
+                    receiving.room.clamp(SLOT_CLASS_BYTES[3] as usize, SLOT_CLASS_BYTES[5] as usize)
+                }
             };
             if !self.add_slots(trigger, receiving, wanted) {
                 receiving.starved = true;
@@ -560,11 +561,7 @@ impl Data {
         };
         let (segment, offset, room) = self.slots.place(slot);
         let body_at = raw_at + head.head_len;
-        let extent = Extent {
-            segment,
-            length: body_bytes as u32,
-            offset: offset + body_at as u64,
-        };
+        let extent = Extent { segment, length: body_bytes as u32, offset: offset + body_at as u64 };
         let event = self.event(id, head, Vec::new(), body_bytes, slot, u64::from(room));
         let mut header = fixed_header(&event, head, raw_at, self.clock.unix_ns);
         let memory = self.slots.bytes_mut(slot);
@@ -572,11 +569,7 @@ impl Data {
         write(memory, &mut header, entries(lines, raw_at), &[extent][..extent_count]);
         memory[ext_at..raw_at].copy_from_slice(&ext);
         memory[raw_at..slot_bytes].copy_from_slice(bytes);
-        let event = Event {
-            header_bytes: body_at as u32,
-            body_inline_at: body_at as u32,
-            ..event
-        };
+        let event = Event { header_bytes: body_at as u32, body_inline_at: body_at as u32, ..event };
         self.submit(id, event);
     }
 
@@ -751,7 +744,8 @@ fn extension(head: &Head, buf: &[u8]) -> Vec<u8> {
 
 /// True if an empty line is in the last bytes that can hold the end of a head.
 fn has_head_end(buf: &[u8]) -> bool {
-    memchr::memmem::find(buf, b"\r\n\r\n").is_some() || memchr::memchr(b'\n', buf).is_some_and(|i| i == 0 || buf[i - 1] != b'\r')
+    memchr::memmem::find(buf, b"\r\n\r\n").is_some()
+        || memchr::memchr(b'\n', buf).is_some_and(|i| i == 0 || buf[i - 1] != b'\r')
 }
 
 fn entries(lines: &[Header], raw_at: usize) -> impl ExactSizeIterator<Item = HeaderEntry> + '_ {

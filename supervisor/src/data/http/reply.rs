@@ -84,7 +84,10 @@ impl Data {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one head needs all of them; a struct would only rename")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one head needs all of them; a struct would only rename"
+    )]
     fn write_reply_head(
         &mut self,
         out: &mut Vec<u8>,
@@ -220,7 +223,11 @@ impl Data {
         if event.body.is_empty() {
             let (segment, offset) = unplace(place(self.slots.place(event.header).0, 0));
             let start = offset as usize + self.slots.place(event.header).1 as usize;
-            ranges.push((segment, start + event.body_inline_at as usize, event.body_bytes as usize));
+            ranges.push((
+                segment,
+                start + event.body_inline_at as usize,
+                event.body_bytes as usize,
+            ));
         } else {
             let mut left = event.body_bytes as usize;
             for slot in &event.body {
@@ -255,10 +262,8 @@ impl Data {
             return;
         }
         let mut pieces = Ranges::new();
-        let own = |bytes: Vec<u8>| Piece {
-            bytes: Bytes::Private { bytes, at: 0 },
-            done: Done::Nothing,
-        };
+        let own =
+            |bytes: Vec<u8>| Piece { bytes: Bytes::Private { bytes, at: 0 }, done: Done::Nothing };
         if framing == BodyFraming::Chunked {
             let mut line = Vec::new();
             append_chunk_head(&mut line, u64::from(block.bytes));

@@ -1,0 +1,136 @@
+//! The end of an event: answer, log what failed, flush what was printed, let go of the slot.
+//!
+//! The same for both kinds of handler. In a forked child nothing of this happens: it ends here.
+
+use std::sync::OnceLock;
+
+use pyo3::prelude::*;
+use shim::{Level, Origin, Reply, ReplyBody, ShimError};
+
+use crate::event::Event;
+use crate::link::Link;
+use crate::reply::{self, Answer, Content};
+use crate::{buffer, failure, output};
+
+/// What a client is told of an exception; `errorDetail` in function.yaml.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ErrorDetail {
+    None,
+    Message,
+    Traceback,
+}
+
+static ERROR_DETAIL: OnceLock<ErrorDetail> = OnceLock::new();
+
+/// Sets what a client is told; the contract's default is the message.
+pub fn set_error_detail(name: Option<&String>) {
+    let detail = match name.map(|name| name.to_ascii_lowercase()).as_deref() {
+        Some("none") => ErrorDetail::None,
+        Some("traceback") => ErrorDetail::Traceback,
+        _ => ErrorDetail::Message,
+    };
+    let _ = ERROR_DETAIL.set(detail);
+}
+
+/// Who must be answered, and since when it has run.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    pub claim: u64,
+    pub begun_ns: u64,
+}
+
+/// Ends an event with what the handler returned or raised; `event` is the last reference of ours.
+/// True if a loop that sleeps on the bell must poll again.
+#[inline]
+pub fn finish<'py>(
+    link: &Link,
+    turn: Turn,
+    event: Bound<'py, Event>,
+    result: PyResult<Bound<'py, PyAny>>,
+) -> Result<bool, ShimError> {
+    if buffer::is_forked() {
+        leave_child();
+    }
+    let answer = match result.and_then(|value| reply::of(event.get(), value)) {
+        Ok(answer) => answer,
+        Err(error) => failed(link, turn.claim, error.into_value(event.py()).into_bound(event.py())),
+    };
+    output::flush(turn.claim);
+    send(link, turn, event, &answer)
+}
+
+/// A handler that forked has returned in the child, too: the event belongs to the parent.
+fn leave_child() -> ! {
+    output::flush_all();
+    buffer::exit_now(0)
+}
+
+/// The answer for an exception, which may be a request for another attempt.
+fn failed<'py>(
+    link: &Link,
+    claim: u64,
+    error: Bound<'py, pyo3::exceptions::PyBaseException>,
+) -> Answer<'py> {
+    if let Some(answer) = reply::asked_for(&error) {
+        return answer;
+    }
+    let trace = failure::traceback(&error);
+    link.log(Level::Error, Origin::Traceback, claim, trace.trim_end().as_bytes(), b"");
+    let text = match ERROR_DETAIL.get() {
+        Some(ErrorDetail::None) => "the function failed".to_owned(),
+        Some(ErrorDetail::Traceback) => trace,
+        _ => failure::last_line(&error),
+    };
+    Answer::error(text.into_bytes())
+}
+
+fn send<'py>(
+    link: &Link,
+    turn: Turn,
+    event: Bound<'py, Event>,
+    answer: &Answer<'py>,
+) -> Result<bool, ShimError> {
+    let py = event.py();
+    // Somebody kept the event: it must not need the slot any more.
+    if buffer::references(event.as_any()) > 1 && event.get().escape(py).is_err() {
+        let text = b"no memory for the body of an event that the handler kept: it reads as empty";
+        link.log(Level::Error, Origin::Logger, turn.claim, text, b"");
+    }
+    let hold = event.get().hold();
+    drop(event);
+    let released = hold.as_ref().is_none_or(|hold| hold.end_with_answer());
+    let reply = |body: ReplyBody<'_>, may_detach| {
+        link.reply(py, turn, &reply_of(answer, body), released, may_detach)
+    };
+    let poll_again = match &answer.body {
+        Content::Text(text) => {
+            // It was encoded once before, so it can be.
+            reply(ReplyBody::Bytes(text.to_str().unwrap_or_default().as_bytes()), true)
+        }
+        Content::Bytes(bytes) => reply(ReplyBody::Bytes(bytes.as_bytes()), true),
+        Content::Made(bytes) => reply(ReplyBody::Bytes(bytes), true),
+        Content::InEvent(offset, bytes) => {
+            reply(ReplyBody::InEvent { offset: *offset, bytes: *bytes }, false)
+        }
+        // Its owner may write it as soon as other Python code runs.
+        Content::Buffer(view) => {
+            buffer::with_bytes(view, |bytes| reply(ReplyBody::Bytes(bytes), false))
+                .unwrap_or_else(|| reply(ReplyBody::Bytes(b""), false))
+        }
+    }?;
+    if !released && let Some(hold) = hold {
+        hold.outlive_answer();
+    }
+    Ok(poll_again)
+}
+
+fn reply_of<'a>(answer: &'a Answer<'_>, body: ReplyBody<'a>) -> Reply<'a> {
+    Reply {
+        status: answer.status,
+        outcome: answer.outcome,
+        content_type: answer.content_type,
+        head: &answer.head,
+        body,
+        retry_after_ns: answer.retry_after_ns,
+    }
+}

@@ -1,0 +1,51 @@
+# Starts a Python worker: refuses interpreters that cannot load the extension, then hands over to it.
+#
+# Everything here must run on any Python 3, however old, so that the refusal is a sentence and not a
+# traceback. Nothing is imported that the interpreter has not loaded already, or nearly so: each
+# millisecond here is one of the cold start.
+import sys
+
+# The processor shows the sentence on standard error and stops.
+REFUSED = 78
+
+
+def refusal():
+    version = "%d.%d.%d" % sys.version_info[:3]
+    if sys.version_info < (3, 11):
+        return "Python 3.11 or later is needed, %s is Python %s" % (sys.executable, version)
+    if sys.implementation.name != "cpython":
+        return "CPython is needed, %s is %s" % (sys.executable, sys.implementation.name)
+    # A free-threaded build cannot load the stable ABI of other builds.
+    if "t" in getattr(sys, "abiflags", ""):
+        return "a Python with the GIL is needed, %s is a free-threaded build of Python %s" % (
+            sys.executable,
+            version,
+        )
+    return None
+
+
+def start():
+    # This folder was put first because the script is in it. The user's code must not see it there
+    # (`import tests` means theirs), but processes they start need it for `import nuclio_sdk`.
+    folder = sys.path.pop(0) if sys.path else ""
+    sys.path.insert(0, folder)
+    import _nuclio
+    import nuclio_sdk  # before anything of that name in the user's environment
+
+    sys.path.pop(0)
+    sys.path.append(folder)
+    _nuclio.main()
+
+
+if __name__ == "__main__":
+    sentence = refusal()
+    if sentence is None:
+        try:
+            start()
+        except ImportError as error:
+            if getattr(error, "name", None) not in ("_nuclio", "nuclio_sdk"):
+                raise
+            sentence = "the Python runtime cannot be loaded by %s: %s" % (sys.executable, error)
+    if sentence is not None:
+        sys.stderr.write(sentence + "\n")
+        sys.exit(REFUSED)
