@@ -285,6 +285,18 @@ mod tests {
     }
 
     #[test]
+    fn a_map_of_a_sealed_segment_cannot_be_made_writable() {
+        let (fd, _map) = create("test-d", 4096, Writer::Creator).unwrap();
+        let reader = Map::read_only("test-d", fd.as_fd(), 4096).unwrap();
+        // SAFETY: a range of a live map; if the kernel let it become writable, nobody would write.
+        let refused = unsafe {
+            libc::mprotect(reader.start.cast(), 4096, libc::PROT_READ | libc::PROT_WRITE)
+        };
+        let error = std::io::Error::last_os_error();
+        assert_eq!((refused, error.kind()), (-1, std::io::ErrorKind::PermissionDenied));
+    }
+
+    #[test]
     fn copies_are_exact_at_every_alignment_and_length() {
         let (_fd, map) = create("test-u", 4096, Writer::Creator).unwrap();
         let pattern: Vec<u8> = (0..200u8).collect();

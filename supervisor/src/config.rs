@@ -91,6 +91,9 @@ impl Config {
         let memory = event_memory_bytes(&function);
         let http = note(http_plan(&function, memory), &mut mistakes);
         let arena_bytes = note(arena_bytes(&function), &mut mistakes);
+        if let Err((problem, hint)) = spec::check_function_name(&args.namespace) {
+            mistakes.push(format!("--namespace: {problem}; {hint}"));
+        }
         if function.spec.isolation == Isolation::Strict {
             let text = "spec.isolation: strict is not in this version; leave it out";
             mistakes.push(text.to_string());

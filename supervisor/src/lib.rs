@@ -36,7 +36,7 @@ use signals::Signals;
 use watch::WatchConfig;
 use workers::board::Board;
 use workers::spawn::Launch;
-use workers::{Links, PoolPlan, WorkersConfig};
+use workers::{Links, OnReady, PoolPlan, WorkersConfig};
 
 /// What was logged last is written within this time, or not at all.
 const FLUSH_LIMIT: Duration = Duration::from_millis(500);
@@ -252,7 +252,7 @@ fn ready_line(
     admin_url: String,
     log: &Log,
     registration: Option<Arc<Registration>>,
-) -> Box<dyn FnOnce(&str) + Send> {
+) -> OnReady {
     let (name, namespace) = (config.name().to_string(), config.namespace.clone());
     let (language, workers) = (config.runtime.file.id.clone(), config.worker_count());
     let (started, log) = (config.started, log.clone());

@@ -140,7 +140,10 @@ impl Log {
     }
 
     fn new(level: Level) -> (Log, Receiver<Item>) {
-        // Counted by hand: a bounded channel would touch all of its memory at once.
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "bounded by `offer`; a bounded channel would touch all of its memory at once"
+        )]
         let (queue, receiver) = crossbeam_channel::unbounded();
         let shared = Arc::new(Shared {
             level,

@@ -158,7 +158,8 @@ mod tests {
 
     #[test]
     fn the_folder_follows_the_environment() {
-        let cases: [(&[(&str, &str)], Option<&str>); 5] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>);
+        let cases: [Case<'_>; 5] = [
             (&[("NUCLIO_STATE_DIR", "/s"), ("HOME", "/h")], Some("/s")),
             (&[("XDG_STATE_HOME", "/x"), ("HOME", "/h")], Some("/x/nuclio")),
             (&[("HOME", "/h")], Some("/h/.local/state/nuclio")),

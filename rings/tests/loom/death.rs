@@ -132,8 +132,8 @@ impl Table {
 }
 
 /// `count` events, a worker that lives for `steps`, a processor that may take events back meanwhile.
-fn death(count: u32, steps: u32, recalls: bool) {
-    check(None, move || {
+fn death(count: u32, steps: u32, recalls: bool, preemptions: Option<usize>) {
+    check(preemptions, move || {
         let (sq, cq) = (RingMem::new(count), RingMem::new(count));
         let life = Life(Rc::new(Cell::new(steps)));
         let landed = Rc::new(Cell::new(0));
@@ -181,21 +181,21 @@ const STEPS_AN_EVENT: u32 = 7;
 #[test]
 fn the_last_drain_leaves_nothing_in_doubt_at_capacity_1() {
     for steps in 0..=STEPS_AN_EVENT {
-        death(1, steps, false);
-        death(1, steps, true);
+        death(1, steps, false, None);
+        death(1, steps, true, None);
     }
 }
 
 #[test]
 fn the_last_drain_leaves_nothing_in_doubt_at_capacity_2() {
     for steps in 0..=2 * STEPS_AN_EVENT {
-        death(2, steps, false);
+        death(2, steps, false, Some(3));
     }
 }
 
 #[test]
 fn nor_after_a_recall_at_capacity_2() {
     for steps in 0..=2 * STEPS_AN_EVENT {
-        death(2, steps, true);
+        death(2, steps, true, Some(2));
     }
 }

@@ -124,7 +124,7 @@ fn a_sleeping_consumer_is_rung_at_capacity_2() {
 
 #[test]
 fn a_producer_waiting_for_room_is_rung_at_capacity_1() {
-    sleepers(1, 2, None);
+    sleepers(1, 2, Some(4));
 }
 
 #[test]

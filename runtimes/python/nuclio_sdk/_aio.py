@@ -40,8 +40,6 @@ class Runner:
 
     def init(self, init_context):
         """Calls `init_context` inside the loop, where clients may be made."""
-        if init_context is None:
-            return
 
         async def called():
             result = init_context(self._context)

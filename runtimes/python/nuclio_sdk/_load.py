@@ -56,8 +56,6 @@ def load(path, configured):
 
 def init(init_context, context):
     """Calls `init_context` for a sync handler; an async one gets a loop of its own."""
-    if init_context is None:
-        return
     result = init_context(context)
     if hasattr(result, "__await__"):
         import asyncio
@@ -131,7 +129,7 @@ def _named(module, name):
 
 
 def _only(module):
-    if callable(getattr(module, "handler", None)):
+    if hasattr(module, "handler"):
         return _named(module, "handler")
     fitting = [(name, it) for name, it in _candidates(module) if not _problem(it)]
     if len(fitting) == 1:

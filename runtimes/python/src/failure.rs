@@ -15,7 +15,7 @@ use pyo3::types::PyType;
 /// Exceptions shown of one chain of causes.
 const CHAIN_MAX: usize = 8;
 /// Frames shown at each end of a long traceback; a log record holds 16 KiB.
-const FRAMES_SHOWN: usize = 40;
+const RUNS_SHOWN: usize = 40;
 /// Frames that are looked at: as many as the recursion limit that Python starts with.
 const FRAMES_MAX: usize = 1000;
 /// Source files kept for tracebacks, and the largest that is read.
@@ -150,34 +150,28 @@ fn is_ours(file: &str) -> bool {
         || RUNTIME_FOLDER.get().is_some_and(|folder| file.starts_with(folder.as_str()))
 }
 
+/// Equal frames in a row are one run, printed three times at most, as Python does.
 fn write_frames(frames: &[Frame], out: &mut String) {
-    let left_out = frames.len().saturating_sub(2 * FRAMES_SHOWN);
-    let mut repeated = 0;
-    for (i, frame) in frames.iter().enumerate() {
-        if i == FRAMES_SHOWN && left_out > 0 {
-            write_repeated(&mut repeated, out);
+    let runs: Vec<&[Frame]> = frames.chunk_by(|one, next| one == next).collect();
+    let left_out = runs.len().saturating_sub(2 * RUNS_SHOWN);
+    for (i, run) in runs.iter().enumerate() {
+        if i == RUNS_SHOWN && left_out > 0 {
             out.push_str(&format!("  [{left_out} frames left out]\n"));
         }
-        if left_out > 0 && (FRAMES_SHOWN..FRAMES_SHOWN + left_out).contains(&i) {
-            continue;
+        if i < RUNS_SHOWN || i >= RUNS_SHOWN + left_out {
+            write_run(run, out);
         }
-        // As Python does: three times, then a count.
-        if i >= 3 && frames[i - 3..i].iter().all(|before| before == frame) {
-            repeated += 1;
-            continue;
-        }
-        write_repeated(&mut repeated, out);
-        let Frame { file, line, function } = frame;
+    }
+}
+
+fn write_run(run: &[Frame], out: &mut String) {
+    for Frame { file, line, function } in run.iter().take(3) {
         out.push_str(&format!("  File \"{file}\", line {line}, in {function}\n"));
         if let Some(source) = source_line(file, *line) {
             out.push_str(&format!("    {source}\n"));
         }
     }
-    write_repeated(&mut repeated, out);
-}
-
-fn write_repeated(repeated: &mut usize, out: &mut String) {
-    match std::mem::take(repeated) {
+    match run.len().saturating_sub(3) {
         0 => {}
         1 => out.push_str("  [Previous line repeated 1 more time]\n"),
         times => out.push_str(&format!("  [Previous line repeated {times} more times]\n")),

@@ -4,6 +4,7 @@
 
 use std::sync::OnceLock;
 
+use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use shim::{Level, Origin, Reply, ReplyBody, ShimError};
 
@@ -51,9 +52,11 @@ pub fn finish<'py>(
     if buffer::is_forked() {
         leave_child();
     }
-    let answer = match result.and_then(|value| reply::of(event.get(), value)) {
-        Ok(answer) => answer,
-        Err(error) => failed(link, turn.claim, error.into_value(event.py()).into_bound(event.py())),
+    let py = event.py();
+    let answer = match result {
+        Ok(value) => reply::of(event.get(), value)
+            .unwrap_or_else(|error| unsendable(link, turn.claim, &error.into_value(py).into_bound(py))),
+        Err(error) => failed(link, turn.claim, &error.into_value(py).into_bound(py)),
     };
     output::flush(turn.claim);
     send(link, turn, event, &answer)
@@ -66,20 +69,33 @@ fn leave_child() -> ! {
 }
 
 /// The answer for an exception, which may be a request for another attempt.
-fn failed<'py>(
-    link: &Link,
-    claim: u64,
-    error: Bound<'py, pyo3::exceptions::PyBaseException>,
-) -> Answer<'py> {
-    if let Some(answer) = reply::asked_for(&error) {
+#[cold]
+fn failed<'py>(link: &Link, claim: u64, error: &Bound<'py, PyBaseException>) -> Answer<'py> {
+    if let Some(answer) = reply::asked_for(error) {
         return answer;
     }
-    let trace = failure::traceback(&error);
-    link.log(Level::Error, Origin::Traceback, claim, trace.trim_end().as_bytes(), b"");
+    let trace = failure::traceback(error);
+    // Where a cancelled handler was is worth a record, but the cancellation is no fault of its own.
+    let level = if link.is_cancelled(claim) { Level::Warn } else { Level::Error };
+    link.log(level, Origin::Traceback, claim, trace.trim_end().as_bytes(), b"");
+    error_answer(failure::last_line(error), trace)
+}
+
+/// The answer for a result that cannot be sent. Where in the JSON encoder it failed is of no
+/// interest: the sentence names the type.
+#[cold]
+fn unsendable<'py>(link: &Link, claim: u64, error: &Bound<'py, PyBaseException>) -> Answer<'py> {
+    let line = failure::last_line(error);
+    let text = format!("what the handler returned cannot be sent: {line}");
+    link.log(Level::Error, Origin::Traceback, claim, text.as_bytes(), b"");
+    error_answer(line, text)
+}
+
+fn error_answer<'py>(line: String, trace: String) -> Answer<'py> {
     let text = match ERROR_DETAIL.get() {
         Some(ErrorDetail::None) => "the function failed".to_owned(),
         Some(ErrorDetail::Traceback) => trace,
-        _ => failure::last_line(&error),
+        _ => line,
     };
     Answer::error(text.into_bytes())
 }

@@ -146,6 +146,11 @@ impl Link {
         }
     }
 
+    /// True if the processor no longer waits for this event.
+    pub fn is_cancelled(&self, claim: u64) -> bool {
+        self.lock().is_cancelled(claim)
+    }
+
     /// Gives up the right to look at an event's slot.
     pub fn release(&self, claim: u64) -> Result<(), ShimError> {
         self.lock().release_claim(claim)

@@ -81,8 +81,8 @@ impl Loaded {
 fn ready(py: Python<'_>, link: &Link, offer: &Offer) -> Result<Loaded, Refusal> {
     let raised = |what: &str, error: PyErr| {
         let error = error.into_value(py).into_bound(py);
-        let line = failure::last_line(&error);
-        Refusal { usage: false, text: format!("{what}: {line}\n{}", failure::traceback(&error)) }
+        let (line, trace) = (failure::last_line(&error), failure::traceback(&error));
+        Refusal { usage: false, text: format!("{what}: {line}\n{}", trace.trim_end()) }
     };
     let load = py
         .import(intern!(py, "nuclio_sdk._load"))
@@ -90,27 +90,41 @@ fn ready(py: Python<'_>, link: &Link, offer: &Offer) -> Result<Loaded, Refusal> 
     let code = load
         .call_method1(intern!(py, "load"), (&offer.code_path, &offer.handler))
         .map_err(|error| refusal_of(py, &load, error).unwrap_or_else(|e| raised(&offer.code_path, e)))?;
-    let prepared = || {
-        let context = context(py, offer)?;
-        let handler = code.getattr(intern!(py, "handler"))?;
-        let init = code.getattr(intern!(py, "init_context"))?;
-        let runner = if code.getattr(intern!(py, "is_async"))?.is_truthy()? {
-            let aio = py.import(intern!(py, "nuclio_sdk._aio"))?;
-            let runner = aio.call_method1(intern!(py, "Runner"), (&handler, &context))?;
-            runner.call_method1(intern!(py, "init"), (init,))?;
-            Some(runner.unbind())
-        } else {
-            load.call_method1(intern!(py, "init"), (init, &context))?;
-            None
-        };
-        PyResult::Ok(Loaded { handler: handler.unbind(), context: context.unbind(), runner })
-    };
-    let loaded = prepared().map_err(|error| raised("init_context failed", error))?;
+    let loaded = prepare(py, &load, &code, offer).map_err(|(what, error)| raised(what, error))?;
     let concurrency = if loaded.runner.is_some() { offer.max_inflight.max(1) } else { 1 };
     if let Err(error) = link.ready(concurrency) {
         give_up(error);
     }
     Ok(loaded)
+}
+
+/// Makes the context, the loop if there must be one, and runs `init_context`; an error comes with
+/// what failed.
+fn prepare(
+    py: Python<'_>,
+    load: &Bound<'_, PyAny>,
+    code: &Bound<'_, PyAny>,
+    offer: &Offer,
+) -> Result<Loaded, (&'static str, PyErr)> {
+    let broken = |error| ("the Python runtime cannot start", error);
+    let context = context(py, offer).map_err(broken)?;
+    let get = |name| code.getattr(name).map_err(broken);
+    let (handler, init) = (get("handler")?, get("init_context")?);
+    let runner = if get("is_async")?.is_truthy().map_err(broken)? {
+        let aio = py.import(intern!(py, "nuclio_sdk._aio")).map_err(broken)?;
+        Some(aio.call_method1(intern!(py, "Runner"), (&handler, &context)).map_err(broken)?)
+    } else {
+        None
+    };
+    if !init.is_none() {
+        match &runner {
+            Some(runner) => runner.call_method1(intern!(py, "init"), (init,)),
+            None => load.call_method1(intern!(py, "init"), (init, &context)),
+        }
+        .map_err(|error| ("init_context failed", error))?;
+    }
+    let runner = runner.map(Bound::unbind);
+    Ok(Loaded { handler: handler.unbind(), context: context.unbind(), runner })
 }
 
 /// A sentence that the loader made itself: the code cannot be a function as it stands.

@@ -38,13 +38,17 @@ impl<L: Listener> Listener for Door<L> {
         // The semaphore is never closed; without a place the next connection waits in the kernel.
         let place = self.places.clone().acquire_owned().await.ok();
         let (io, address) = self.listener.accept().await;
-        let silence = Box::pin(tokio::time::sleep(SILENCE_LIMIT));
-        (Guest { io, silence, _place: place }, address)
+        (Guest { io, silence: Box::pin(silence_limit()), _place: place }, address)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
         self.listener.local_addr()
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the limit of a connection, put off by each read")]
+fn silence_limit() -> Sleep {
+    tokio::time::sleep(SILENCE_LIMIT)
 }
 
 /// A connection that counts and that times out.

@@ -55,6 +55,9 @@ pub struct WorkersConfig {
     pub watch: bool,
 }
 
+/// What to do once; given the language's version.
+pub type OnReady = Box<dyn FnOnce(&str) + Send>;
+
 /// Everything that ties the pool thread to the others.
 pub struct Links {
     pub log: Log,
@@ -62,8 +65,8 @@ pub struct Links {
     pub to_data: ToDataSender,
     pub inbox: ToPoolReceiver,
     pub board: Board,
-    /// Called once, when all workers are ready for the first time; given the language's version.
-    pub on_ready: Option<Box<dyn FnOnce(&str) + Send>>,
+    /// Called when all workers are ready for the first time.
+    pub on_ready: Option<OnReady>,
     /// Gets the exit code of the program.
     pub end: Sender<u8>,
 }

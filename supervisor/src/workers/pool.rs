@@ -464,8 +464,9 @@ impl Pool {
     fn rows(&self) -> Vec<WorkerRow> {
         let mut rows: Vec<WorkerRow> =
             self.workers.iter().map(|(id, worker)| self.row(*id, worker)).collect();
+        let held: HashSet<usize> = self.workers.values().map(|worker| worker.seat).collect();
         for (index, seat) in self.seats.iter().enumerate() {
-            if self.workers.values().any(|worker| worker.seat == index) {
+            if held.contains(&index) {
                 continue;
             }
             rows.push(WorkerRow {

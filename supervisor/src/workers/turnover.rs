@@ -15,6 +15,10 @@ use super::spawn::{Spawned, spawn};
 use crate::crossing::{DeathCause, Generation, ToData, WorkerId};
 use crate::log::now_ns;
 
+/// By this code (EX_CONFIG) a worker says that it refuses the interpreter or its surroundings; its
+/// stderr says why.
+const EXIT_REFUSED: i32 = 78;
+
 /// Why a worker cannot become ready.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
@@ -116,14 +120,11 @@ impl Pool {
         }
     }
 
-    /// Whether every place has a ready worker of this generation.
+    /// Whether every place has a ready worker of this generation; none ever has two.
     fn is_complete(&self, generation: Generation) -> bool {
-        (0..self.seats.len()).all(|seat| {
-            let holds = |w: &Worker| {
-                w.seat == seat && w.generation == generation && w.is_ready() && w.fate == Fate::Open
-            };
-            self.workers.values().any(holds)
-        })
+        let serves =
+            |w: &&Worker| w.generation == generation && w.is_ready() && w.fate == Fate::Open;
+        self.workers.values().filter(serves).count() == self.seats.len()
     }
 
     pub(super) fn begin_reload(&mut self) {
@@ -391,7 +392,8 @@ fn death_line(
 
 /// What to tell people of a worker that ended before it was ready.
 fn failure_of(id: WorkerId, worker: &Worker, cause: &DeathCause, exit: Exit) -> Failure {
-    let usage = !worker.is_attached() && exit == Exit::Code(i32::from(EXIT_NOT_STARTED));
+    let refusals = [i32::from(EXIT_NOT_STARTED), EXIT_REFUSED].map(Exit::Code);
+    let usage = !worker.is_attached() && refusals.contains(&exit);
     if usage && !worker.output.tail().trim_ascii().is_empty() {
         let text = String::from_utf8_lossy(worker.output.tail().trim_ascii()).into_owned();
         return Failure { usage, text };

@@ -6,6 +6,7 @@
 
 mod gauge;
 mod http;
+mod interrupt;
 mod load;
 mod measure;
 mod places;
@@ -74,6 +75,7 @@ fn main() -> Result<()> {
     let args = Args::parse();
     ensure!(args.server_core != args.load_core, "server and wrk need a core each");
     ensure!(core_count()? >= 2, "two cores are needed: one for the server, one for wrk");
+    interrupt::watch()?;
     let places = Places::find()?;
     let settings = Settings {
         seconds: args.seconds,

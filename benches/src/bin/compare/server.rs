@@ -19,6 +19,7 @@ use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::gauge::{Process, is_alive, processes_of};
 use crate::http::{Answer, Client};
+use crate::interrupt;
 use crate::places::Places;
 use crate::scenario::{HELLO_BODY, Scenario};
 
@@ -175,6 +176,7 @@ pub fn start<'a>(
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
     let child = pinned(core, || command.spawn())?
         .with_context(|| format!("cannot start {}", Path::new(command.get_program()).display()))?;
+    interrupt::server_runs(child.id() as i32);
     let mut running =
         Running { places, child, ports, output, command: shown, answer_head: String::new() };
     running.wait_until_right(scenario)?;
@@ -280,6 +282,7 @@ impl Drop for Running<'_> {
         if let Err(error) = self.stop() {
             eprintln!("cannot stop process {}: {error:#}", self.pid());
         }
+        interrupt::server_stopped();
     }
 }
 
