@@ -188,7 +188,8 @@ pub fn check_up(entry: &Entry, lent: &mut Lent) -> Result<Up, Violation> {
             Ok(Up::Chunk { claim: entry.claim, block })
         }
         up::END => {
-            zero(kind, "operands", u64::from(entry.value) | entry.a | tail_operands(entry))?;
+            let head = u64::from(entry.flags) | u64::from(entry.value) | entry.a;
+            zero(kind, "operands", head | tail_operands(entry))?;
             Ok(Up::End { claim: entry.claim, broken: entry.aux != 0 })
         }
         up::READY => {
@@ -198,13 +199,26 @@ pub fn check_up(entry: &Entry, lent: &mut Lent) -> Result<Up, Violation> {
         }
         up::INIT_FAILED => {
             let block = Block { offset: unblock(entry.a).0, bytes: entry.value };
-            zero(kind, "operands", entry.claim | tail_operands(entry))?;
+            let low = u64::from(unblock(entry.a).1);
+            zero(
+                kind,
+                "operands",
+                u64::from(entry.flags) | entry.claim | low | tail_operands(entry),
+            )?;
             lent.lend(block)?;
             Ok(Up::InitFailed { reason: entry.aux, block })
         }
-        up::PONG => Ok(Up::Pong(entry.value)),
-        up::DRAINED => Ok(Up::Drained(entry.aux)),
-        up::UNSUPPORTED => Ok(Up::Unsupported(entry.aux)),
+        up::PONG => {
+            let head = u64::from(entry.flags) | u64::from(entry.aux) | entry.claim;
+            zero(kind, "operands", head | entry.a | tail_operands(entry))?;
+            Ok(Up::Pong(entry.value))
+        }
+        up::DRAINED | up::UNSUPPORTED => {
+            let head = u64::from(entry.flags) | u64::from(entry.value) | entry.claim;
+            zero(kind, "operands", head | entry.a | tail_operands(entry))?;
+            let of = entry.aux;
+            Ok(if kind == up::DRAINED { Up::Drained(of) } else { Up::Unsupported(of) })
+        }
         _ => Err(Violation::Kind(kind)),
     }
 }
@@ -240,6 +254,12 @@ fn response(entry: &Entry, lent: &mut Lent) -> Result<Response, Violation> {
         (false, Ok(0)) => None,
         _ => return field("b", entry.b),
     };
+    if entry.d > u64::from(u32::MAX) {
+        return field("log position", entry.d);
+    }
+    if has(up_flag::LAST) && entry.e != 0 {
+        return field("whole length of a reply in one piece", entry.e);
+    }
     let block = Block { offset, bytes };
     lent.lend(block)?;
     let in_pieces = (!has(up_flag::LAST)).then(|| (entry.e != u64::MAX).then_some(entry.e));
@@ -303,6 +323,34 @@ mod tests {
             assert!(lent.lend(Block { offset, bytes }).is_err(), "{offset} {bytes}");
         }
         assert_eq!(lent.lent_bytes(), 0);
+    }
+
+    /// One correct entry of each kind, and the fields that each may use.
+    #[test]
+    fn a_bit_in_a_field_that_a_kind_does_not_use_is_refused() {
+        let used: [(u8, &[usize]); 9] = [
+            (up::READY, &[4]),
+            (up::INIT_FAILED, &[2, 4, 20]),
+            (up::CHUNK, &[4, 8, 20]),
+            (up::END, &[2, 8]),
+            (up::REQ_RELEASE, &[8]),
+            (up::SKIPPED, &[8]),
+            (up::PONG, &[4]),
+            (up::DRAINED, &[2]),
+            (up::UNSUPPORTED, &[2]),
+        ];
+        for (kind, used) in used {
+            let plain = Entry { kind, ..Default::default() };
+            assert!(check_up(&plain, &mut Lent::new(4096)).is_ok(), "kind {kind}");
+            for at in [1, 2, 4, 8, 16, 20, 24, 32, 40, 48, 56] {
+                let mut bytes: [u8; 64] = zerocopy::transmute!(plain);
+                // The second byte, so that a block's offset stays aligned.
+                bytes[if at == 1 { 1 } else { at + 1 }] = 1;
+                let entry: Entry = zerocopy::transmute!(bytes);
+                let taken = check_up(&entry, &mut Lent::new(4096)).is_ok();
+                assert_eq!(taken, used.contains(&at), "kind {kind}, byte {at}");
+            }
+        }
     }
 
     proptest! {

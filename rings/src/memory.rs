@@ -239,6 +239,39 @@ impl Map {
     }
 }
 
+/// A segment that this process alone writes, with Rust's own rules for who may write when.
+#[derive(Debug)]
+pub struct OwnSegment {
+    map: Map,
+}
+
+impl OwnSegment {
+    /// Creates a sealed segment of zero bytes.
+    pub fn create(name: &'static str, bytes: usize) -> Result<(OwnedFd, Self), RingError> {
+        let (fd, map) = create(name, bytes, Writer::Creator)?;
+        Ok((fd, Self { map }))
+    }
+
+    /// The map, to send from.
+    pub fn map(&self) -> &Map {
+        &self.map
+    }
+
+    /// Bytes to be looked at.
+    pub fn bytes(&self, offset: u64, bytes: u32) -> &[u8] {
+        // SAFETY: no other process can write the segment, and this one does so only through
+        // `bytes_mut`, which needs `&mut self`. The kernel's seal is what safe code cannot see.
+        unsafe { self.map.quiet(offset as usize, bytes as usize) }
+    }
+
+    /// Bytes to be written.
+    pub fn bytes_mut(&mut self, offset: u64, bytes: u32) -> &mut [u8] {
+        // SAFETY: `&mut self` makes this the only reference into the segment in this process; other
+        // processes can only read it.
+        unsafe { self.map.own_mut(offset as usize, bytes as usize) }
+    }
+}
+
 /// The event memory as a worker sees it: read-only maps that are never unmapped.
 #[derive(Debug, Clone, Copy)]
 pub struct EventMemory {

@@ -304,11 +304,11 @@ impl ProcessorEnd {
     /// First sends what had found no room, and blocks that the worker waits for. False also if the
     /// worker broke the protocol there: the next [`ProcessorEnd::next_up`] tells.
     pub fn arm(&mut self) -> bool {
-        if !self.controls.is_empty() || (!self.releases.is_empty() && self.is_waited_for()) {
-            if let Err(violation) = self.publish() {
-                self.violation = Some(violation);
-                return false;
-            }
+        let untold =
+            !self.controls.is_empty() || (!self.releases.is_empty() && self.is_waited_for());
+        if untold && let Err(violation) = self.publish() {
+            self.violation = Some(violation);
+            return false;
         }
         let nothing = self.cq.arm();
         self.log.arm() && nothing

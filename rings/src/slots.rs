@@ -12,7 +12,7 @@ use crate::error::RingError;
 use crate::limits::{
     EVENT_MEMORY_BYTES_MAX, EVENT_MEMORY_BYTES_MIN, SLOT_CLASS_BYTES, SLOT_CLASSES_SMALL,
 };
-use crate::memory::{Map, Writer, create};
+use crate::memory::{Map, OwnSegment};
 
 /// A reserved slot. A number, not a pointer: only [`Slots`] turns it into bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ struct Class {
 /// The event memory and who has which part of it.
 #[derive(Debug)]
 pub struct Slots {
-    maps: [Map; 2],
+    segments: [OwnSegment; 2],
     fds: Arc<[OwnedFd; 2]>,
     classes: Vec<Class>,
     reserved_bytes: u64,
@@ -76,10 +76,10 @@ impl Slots {
                 }
             })
             .collect();
-        let (small_fd, small) = create("nuclio-q-small", bases[0] as usize, Writer::Creator)?;
-        let (large_fd, large) = create("nuclio-q-large", bases[1] as usize, Writer::Creator)?;
+        let (small_fd, small) = OwnSegment::create("nuclio-q-small", bases[0] as usize)?;
+        let (large_fd, large) = OwnSegment::create("nuclio-q-large", bases[1] as usize)?;
         let fds = Arc::new([small_fd, large_fd]);
-        Ok(Self { maps: [small, large], fds, classes, reserved_bytes: 0, total_bytes })
+        Ok(Self { segments: [small, large], fds, classes, reserved_bytes: 0, total_bytes })
     }
 
     /// The two segments' descriptors, to be passed to workers.
@@ -89,7 +89,7 @@ impl Slots {
 
     /// Bytes of the two segments.
     pub fn segment_bytes(&self) -> [u64; 2] {
-        [self.maps[0].len() as u64, self.maps[1].len() as u64]
+        [0, 1].map(|i: usize| self.segments[i].map().len() as u64)
     }
 
     /// Bytes of all slots together.
@@ -187,16 +187,13 @@ impl Slots {
     /// The slot's bytes, to be written before it is published.
     pub fn bytes_mut(&mut self, slot: SlotRef) -> &mut [u8] {
         let (segment, offset, bytes) = self.place(slot);
-        // SAFETY: only this process writes the event memory, `&mut self` makes this the only
-        // reference into it, and a slot that is not published has no reader that matters.
-        unsafe { self.maps[segment as usize].own_mut(offset as usize, bytes as usize) }
+        self.segments[segment as usize].bytes_mut(offset, bytes)
     }
 
     /// The slot's bytes.
     pub fn bytes(&self, slot: SlotRef) -> &[u8] {
         let (segment, offset, bytes) = self.place(slot);
-        // SAFETY: only this process writes the event memory, and it does so through `&mut self`.
-        unsafe { self.maps[segment as usize].quiet(offset as usize, bytes as usize) }
+        self.segments[segment as usize].bytes(offset, bytes)
     }
 
     /// Where a slot lies: segment, first byte, bytes.
@@ -207,7 +204,7 @@ impl Slots {
 
     /// One of the two maps, for sending straight from it.
     pub fn map(&self, segment: u32) -> &Map {
-        &self.maps[segment as usize]
+        self.segments[segment as usize].map()
     }
 
     /// Slot bytes, total and reserved counts of every class.

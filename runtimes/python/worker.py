@@ -3,6 +3,7 @@
 # Everything here must run on any Python 3, however old, so that the refusal is a sentence and not a
 # traceback. Nothing is imported that the interpreter has not loaded already, or nearly so: each
 # millisecond here is one of the cold start.
+import os
 import sys
 
 # The processor shows the sentence on standard error and stops.
@@ -25,12 +26,20 @@ def refusal():
 
 
 def start():
-    # This folder was put first because the script is in it. The user's code must not see it there
-    # (`import tests` means theirs), but processes they start need it for `import nuclio_sdk`.
-    folder = sys.path.pop(0) if sys.path else ""
+    # A worker has its own process group, but a terminal's Ctrl-C is for the processor alone: it
+    # drains, and tells its workers when to stop.
+    import _signal
+
+    _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+    # The folder of this script must be first only for these two imports: the user's code must not
+    # find its files (`import tests` means theirs), nor a package of the same name instead of ours.
+    # Processes that the user's code starts find it last.
+    folder = os.path.dirname(os.path.abspath(__file__))
+    if sys.path and sys.path[0] == folder:
+        sys.path.pop(0)
     sys.path.insert(0, folder)
     import _nuclio
-    import nuclio_sdk  # before anything of that name in the user's environment
+    import nuclio_sdk  # noqa: F401
 
     sys.path.pop(0)
     sys.path.append(folder)

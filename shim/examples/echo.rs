@@ -11,7 +11,8 @@ fn main() -> Result<(), shim::ShimError> {
             Some(Down::Event(event)) => {
                 let bytes = event.body_bytes() as u32;
                 let body = ReplyBody::InEvent { offset: 0, bytes };
-                let reply = if bytes == 0 { Reply::ok(b"hello") } else { Reply { body, ..Reply::ok(b"") } };
+                let reply =
+                    if bytes == 0 { Reply::ok(b"hello") } else { Reply { body, ..Reply::ok(b"") } };
                 worker.reply(event.claim(), &reply, true)?;
             }
             Some(Down::Drain { trigger }) => worker.drained(trigger)?,

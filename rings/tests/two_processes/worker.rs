@@ -139,7 +139,7 @@ impl Worker {
         self.end.write_block(at, 0, head);
         self.end.write_block(at, head.len() as u32, first);
         let whole = first.len() == body.len();
-        let release_now = n % 2 == 0;
+        let release_now = n.is_multiple_of(2);
         let flag = |on: bool, bit: u8| if on { bit } else { 0 };
         self.push(&Entry {
             kind: up::RESPONSE,

@@ -9,21 +9,15 @@ from contextvars import ContextVar
 
 from _nuclio import Ticket, bell_number, bell_rang, next_work, use_context_variable
 
+from nuclio_sdk._load import ending_of
+
+from nuclio_sdk._load import is_coroutine_function
+
 # Events taken in one go before other callbacks of the loop have their turn.
 _BATCH = 64
 
-_claim = ContextVar("nuclio_claim", default=0)
-
-if sys.version_info >= (3, 12):
-
-    def _start(coroutine, loop):
-        # Runs up to the first suspension at once: an event that never waits needs no turn.
-        return asyncio.Task(coroutine, loop=loop, eager_start=True)
-
-else:
-
-    def _start(coroutine, loop):
-        return loop.create_task(coroutine)
+# Runs a task up to its first suspension at once: an event that never waits needs no turn of the loop.
+_EAGER = sys.version_info >= (3, 12)
 
 
 class Runner:
@@ -34,9 +28,6 @@ class Runner:
         self._context = context
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
-        # Also what keeps the tasks alive: a loop knows its tasks only weakly.
-        self._tasks = {}
-        self._stopping = False
 
     def init(self, init_context):
         """Calls `init_context` inside the loop, where clients may be made."""
@@ -46,72 +37,30 @@ class Runner:
             if hasattr(result, "__await__"):
                 await result
 
-        self._loop.run_until_complete(called())
+        error = self._loop.run_until_complete(ending_of(called()))
+        if error is not None:
+            raise error
 
     def serve(self):
-        use_context_variable(_claim)
         loop = self._loop
-        loop.add_reader(bell_number(), self._rung)
-        loop.call_soon(self._look)
+        look = _look(loop, self._handler, self._context)
+
+        def rung():
+            if bell_rang():
+                look()
+            else:
+                # The processor is gone, and with it everybody who waits for an answer.
+                loop.stop()
+
+        loop.add_reader(bell_number(), rung)
+        loop.call_soon(look)
         try:
             loop.run_forever()
         finally:
             loop.remove_reader(bell_number())
-            self._close()
+            self._end()
 
-    def _rung(self):
-        if bell_rang():
-            self._look()
-        else:
-            # The processor is gone, and with it everybody who waits for an answer.
-            self._loop.stop()
-
-    def _look(self):
-        for _ in range(_BATCH):
-            work = next_work()
-            if work is None:
-                return
-            if type(work) is Ticket:
-                self._begin(work)
-            elif work is True:
-                self._stopping = True
-                self._stop_if_idle()
-            else:
-                task = self._tasks.get(work)
-                if task is not None:
-                    task.cancel()
-        self._loop.call_soon(self._look)
-
-    def _begin(self, ticket):
-        task = _start(self._answer(ticket), self._loop)
-        if not task.done():
-            claim = ticket.claim
-            self._tasks[claim] = task
-            task.add_done_callback(lambda _: self._ended(claim))
-
-    async def _answer(self, ticket):
-        _claim.set(ticket.claim)
-        try:
-            result = self._handler(self._context, ticket.event)
-            if hasattr(result, "__await__"):
-                result = await result
-        except BaseException as error:
-            # Cancelled, or sys.exit: the answer of this event, and no more than that.
-            poll_again = ticket.failed(error)
-        else:
-            poll_again = ticket.done(result)
-        if poll_again:
-            self._loop.call_soon(self._look)
-
-    def _ended(self, claim):
-        self._tasks.pop(claim, None)
-        self._stop_if_idle()
-
-    def _stop_if_idle(self):
-        if self._stopping and not self._tasks:
-            self._loop.stop()
-
-    def _close(self):
+    def _end(self):
         """Ends background tasks as `asyncio.run` does."""
         loop = self._loop
         left = asyncio.all_tasks(loop)
@@ -121,3 +70,71 @@ class Runner:
             loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
+
+
+def _look(loop, handler, context):
+    """The function that takes what has come down and begins a task for each event.
+
+    A closure: local names are a good part of what an event costs.
+    """
+    claim_of_task = ContextVar("nuclio_claim", default=0)
+    use_context_variable(claim_of_task)
+    set_claim = claim_of_task.set
+    # Also what keeps the tasks alive: a loop knows its tasks only weakly.
+    tasks = {}
+    stopping = False
+    Task, eager, rounds = asyncio.Task, _EAGER, range(_BATCH)
+    always_awaitable = is_coroutine_function(handler)
+
+    async def answer(ticket):
+        set_claim(ticket.claim)
+        try:
+            result = handler(context, ticket.event)
+            if always_awaitable or hasattr(result, "__await__"):
+                result = await result
+        except BaseException as error:
+            # Cancelled, or sys.exit: the answer of this event, and no more than that.
+            poll_again = ticket.failed(error)
+        else:
+            poll_again = ticket.done(result)
+        if poll_again:
+            loop.call_soon(look)
+
+    def begun(task, claim):
+        tasks[claim] = task
+
+        def ended(_):
+            del tasks[claim]
+            if stopping and not tasks:
+                loop.stop()
+
+        task.add_done_callback(ended)
+
+    def control(work):
+        nonlocal stopping
+        if work is not True:
+            task = tasks.get(work)
+            if task is not None:
+                task.cancel()
+            return
+        stopping = True
+        if not tasks:
+            loop.stop()
+
+    def look():
+        for _ in rounds:
+            work = next_work()
+            if type(work) is Ticket:
+                if eager:
+                    task = Task(answer(work), loop=loop, eager_start=True)
+                else:
+                    task = Task(answer(work), loop=loop)
+                if not task.done():
+                    begun(task, work.claim)
+            elif work is None:
+                return
+            else:
+                control(work)
+        loop.call_soon(look)
+
+    return look

@@ -48,7 +48,7 @@ def load(path, configured):
             module = _from_file(path, module_name)
     except SyntaxError as error:
         if error.filename and os.path.abspath(error.filename).startswith(folder + os.sep):
-            raise Unusable(_syntax_error(error)) from None
+            raise Unusable(_syntax_error(error, path)) from None
         raise
     handler = _named(module, function_name) if function_name else _only(module)
     return Code(handler, getattr(module, "init_context", None))
@@ -60,10 +60,19 @@ def init(init_context, context):
     if hasattr(result, "__await__"):
         import asyncio
 
-        async def finished():
-            await result
+        error = asyncio.run(ending_of(result))
+        if error is not None:
+            raise error
 
-        asyncio.run(finished())
+
+async def ending_of(awaitable):
+    """The exception it ends with, or None. Raised through the loop it would be shown with the
+    frames of `asyncio`, which are not the author's."""
+    try:
+        await awaitable
+    except BaseException as error:
+        return error
+    return None
 
 
 def _from_file(path, module_name):
@@ -85,7 +94,11 @@ def _from_file(path, module_name):
     module.__spec__ = ModuleSpec(name, loader, origin=path)
     module.__spec__.has_location = True
     sys.modules[name] = module
-    loader.exec_module(module)
+    try:
+        compiled = loader.get_code(name)
+    except (SyntaxError, ValueError) as error:  # the latter for NUL bytes, before 3.11.4
+        raise Unusable(_syntax_error(error, path)) from None
+    exec(compiled, module.__dict__)
     return module
 
 
@@ -202,19 +215,26 @@ def _problem(handler):
     return f"has {count}, but a handler gets two: (context, event)"
 
 
+def is_coroutine_function(handler):
+    """True if calling it surely gives something to await."""
+    function, _ = _function_of(handler)
+    return function is not None and bool(function.__code__.co_flags & _CO_COROUTINE)
+
+
 def _is_async(handler):
+    """True also for what only wraps an async function: its result is looked at when it comes."""
     while handler is not None:
-        function, _ = _function_of(handler)
-        if function is None:
-            return False
-        if function.__code__.co_flags & _CO_COROUTINE:
+        if is_coroutine_function(handler):
             return True
-        handler = getattr(function, "__wrapped__", None)
+        handler = getattr(handler, "__wrapped__", None)
     return False
 
 
-def _syntax_error(error):
-    text = f"{error.filename}, line {error.lineno}: {error.msg}"
+def _syntax_error(error, path):
+    """Where and what; an error that knows no place is one of the whole file at `path`."""
+    if getattr(error, "lineno", None) is None:
+        return f"{path}: {getattr(error, 'msg', error)}"
+    text = f"{error.filename or path}, line {error.lineno}: {error.msg}"
     if error.text:
         line = error.text.rstrip("\n")
         text += "\n    " + line.strip()

@@ -163,7 +163,10 @@ impl Link {
 
     /// Says that events may come.
     pub fn ready(&self, concurrency: u32) -> Result<(), ShimError> {
-        self.lock().ready(concurrency)
+        let mut worker = self.lock();
+        // Loading the code is not part of the first event.
+        worker.woken();
+        worker.ready(concurrency)
     }
 
     /// Says that the user's code cannot be served.

@@ -19,6 +19,9 @@ use crate::{buffer, link};
 /// A line that grows beyond this is cut into records.
 const LINE_BYTES_MAX: usize = rings::limits::LOG_RECORD_BYTES_MAX as usize - 256;
 
+/// Beginnings of lines that wait for their ends. Tasks that outlive their event could leave one each.
+const PARTIAL_MAX: usize = 1024;
+
 /// Beginnings of lines, by event and stream; of each event at most one a stream.
 type Partial = HashMap<(u64, bool), Vec<u8>>;
 static PARTIAL: Mutex<Option<Partial>> = Mutex::new(None);
@@ -63,7 +66,8 @@ fn write(py: Python<'_>, is_error: bool, bytes: &[u8]) {
         if !rest.is_empty() {
             let begun = partial.entry((claim, is_error)).or_default();
             begun.extend_from_slice(rest);
-            waiting = begun.len();
+            let begun = begun.len();
+            waiting = if partial.len() > PARTIAL_MAX { usize::MAX } else { begun };
         }
         HAS_PARTIAL.store(!partial.is_empty(), Ordering::Relaxed);
     }

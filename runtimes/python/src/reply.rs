@@ -230,16 +230,22 @@ fn status(code: &Bound<'_, PyAny>) -> PyResult<u16> {
 
 /// The number of a content type; one without a number goes into the head.
 fn set_content_type(head: &mut HeadBlock, given: &Bound<'_, PyAny>) -> PyResult<u8> {
-    let value = header_value("Content-Type", given)?;
-    Ok(match value.as_slice() {
-        b"text/plain" => content_type::TEXT,
-        b"application/json" => content_type::JSON,
-        b"application/octet-stream" => content_type::BYTES,
-        b"text/html" => content_type::HTML,
-        other => {
-            push_header(head, "Content-Type", other)?;
-            content_type::NONE
-        }
+    if let Ok(text) = given.cast::<PyString>()
+        && let Some(number) = content_type_number(text.to_str()?)
+    {
+        return Ok(number);
+    }
+    push_header(head, "Content-Type", &header_value("Content-Type", given)?)?;
+    Ok(content_type::NONE)
+}
+
+fn content_type_number(name: &str) -> Option<u8> {
+    Some(match name {
+        "text/plain" => content_type::TEXT,
+        "application/json" => content_type::JSON,
+        "application/octet-stream" => content_type::BYTES,
+        "text/html" => content_type::HTML,
+        _ => return None,
     })
 }
 

@@ -4,6 +4,7 @@
 //! never run Python code. The second half is free to.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::intern;
@@ -69,9 +70,31 @@ pub fn url<'py>(py: Python<'py>, view: &EventView<'_>, header: &EventHeader) -> 
 
 /// Names met so far, in their canonical form. Clients send few different ones; a stranger who sends
 /// many finds the table full and costs only himself.
-static NAMES: Mutex<Option<HashMap<Box<[u8]>, Py<PyString>>>> = Mutex::new(None);
+static NAMES: Mutex<Option<Names>> = Mutex::new(None);
+type Names = HashMap<Box<[u8]>, Py<PyString>, BuildHasherDefault<NameHasher>>;
 const NAMES_MAX: usize = 256;
 const NAME_BYTES_MAX: usize = 64;
+
+/// FNV-1a: names are short, and a table of so few cannot be attacked through its hash.
+struct NameHasher(u64);
+
+impl Default for NameHasher {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for NameHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 fn name<'py>(py: Python<'py>, sent: &[u8]) -> Bound<'py, PyString> {
     let mut guard = NAMES.lock().unwrap_or_else(PoisonError::into_inner);

@@ -164,6 +164,16 @@ class Processor:
     def signal(self, number):
         self.child.send_signal(number)
 
+    @contextlib.contextmanager
+    def paused(self):
+        """Stands still meanwhile, so that it meets all that happens at once."""
+        self.signal(signal.SIGSTOP)
+        try:
+            wait_until(lambda: stat_fields(f"/proc/{self.pid}/stat")[0] == "T", "it is stopped")
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
+
     def stop(self):
         """Asks it to end as a supervisor would; the exit code."""
         self.signal(signal.SIGTERM)

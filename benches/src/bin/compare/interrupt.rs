@@ -1,9 +1,12 @@
-//! Takes the server along when `compare` itself is told to stop.
+//! Starts programs, and takes the server along when `compare` itself is told to stop.
 
+use std::io;
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result};
+use benches::pin::pinned;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
@@ -16,6 +19,16 @@ const NONE: i32 = 0;
 /// The server that runs now; there is at most one.
 static SERVER: AtomicI32 = AtomicI32::new(NONE);
 
+/// Starts a program on `core`, with the signals that are blocked here unblocked there.
+pub fn spawn(command: &mut Command, core: usize) -> io::Result<Child> {
+    // A child inherits the mask of the thread that starts it. A signal in this short window ends
+    // `compare` as if nobody watched.
+    watched().thread_unblock()?;
+    let child = pinned(core, || command.spawn());
+    watched().thread_block()?;
+    child?
+}
+
 /// Notes the server that runs now.
 pub fn server_runs(pid: i32) {
     SERVER.store(pid, Ordering::SeqCst);
@@ -27,11 +40,9 @@ pub fn server_stopped() {
 }
 
 /// From now on SIGINT and SIGTERM end the server first. To be called before any other thread
-/// starts; programs that are started get their signals back.
+/// starts.
 pub fn watch() -> Result<()> {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGINT);
-    signals.add(Signal::SIGTERM);
+    let signals = watched();
     signals.thread_block().context("cannot block signals")?;
     thread::Builder::new().name("interrupt".into()).spawn(move || {
         if signals.wait().is_ok() {
@@ -40,6 +51,13 @@ pub fn watch() -> Result<()> {
         }
     })?;
     Ok(())
+}
+
+fn watched() -> SigSet {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    signals
 }
 
 fn end_server() {

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use benches::pin::pinned;
 use nix::sys::resource::{UsageWho, getrusage};
 use serde::Serialize;
 
+use crate::interrupt;
 use crate::scenario::Scenario;
 
 #[derive(Debug, Clone, Serialize)]
@@ -42,11 +42,14 @@ pub fn run(
         .arg(script)
         .arg(format!("http://127.0.0.1:{port}/"))
         .env("BODY_BYTES", scenario.body_bytes.to_string())
-        .stdin(Stdio::null());
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     // Nothing else of ours is reaped while wrk runs, so the difference is wrk's.
     let before = cpu_ns_of_reaped_children()?;
-    let output = pinned(core, || wrk.output())?
+    let child = interrupt::spawn(&mut wrk, core)
         .context("cannot start wrk; on Debian it is the package `wrk`")?;
+    let output = child.wait_with_output()?;
     let wrk_cpu_ns = cpu_ns_of_reaped_children()? - before;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "wrk failed: {}", String::from_utf8_lossy(&output.stderr));

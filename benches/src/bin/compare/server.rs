@@ -11,7 +11,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use benches::pin::pinned;
 use clap::ValueEnum;
 use nix::sys::signal::{Signal, kill};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -174,7 +173,7 @@ pub fn start<'a>(
     let shown = places.show(&command);
     let output = tempfile::tempfile()?;
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
-    let child = pinned(core, || command.spawn())?
+    let child = interrupt::spawn(&mut command, core)
         .with_context(|| format!("cannot start {}", Path::new(command.get_program()).display()))?;
     interrupt::server_runs(child.id() as i32);
     let mut running =

@@ -1,6 +1,8 @@
 //! HTTP/1.1 in front of the slots: the sources' part that lives on the data thread.
 
+pub mod body;
 pub mod chunked;
+pub mod compose;
 pub mod conn;
 pub mod cors;
 pub mod listen;
