@@ -292,6 +292,11 @@ impl ProcessorEnd {
         }
     }
 
+    /// True if an answer waits that was not taken.
+    pub fn has_more(&self) -> bool {
+        self.cq.has_more()
+    }
+
     /// Gives the places of taken entries back to the worker.
     pub fn release_entries(&mut self) {
         // The credit law keeps the ring from filling, so a correct worker never waits for room; one

@@ -218,6 +218,11 @@ impl<M: Mem> Consumer<M> {
         Ok(Some((index, entry)))
     }
 
+    /// True if something is published that was not taken; only a look, nothing is read.
+    pub fn has_more(&self) -> bool {
+        self.mem.load(Word::Tail, Ordering::Relaxed) != self.head
+    }
+
     /// Gives the places of all taken entries back; true if the producer waits for room and must be
     /// rung.
     #[must_use]

@@ -9,9 +9,7 @@ from contextvars import ContextVar
 
 from _nuclio import Ticket, bell_number, bell_rang, next_work, use_context_variable
 
-from nuclio_sdk._load import ending_of
-
-from nuclio_sdk._load import is_coroutine_function
+from nuclio_sdk._load import ending_of, is_coroutine_function
 
 # Events taken in one go before other callbacks of the loop have their turn.
 _BATCH = 64

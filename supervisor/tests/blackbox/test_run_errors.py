@@ -18,8 +18,8 @@ LIMIT_S = 20
 GOOD = "def handler(context, event):\n    return 'hi'\n"
 
 
-class Refusals(unittest.TestCase):
-    """Each test types one command and looks at everything it said."""
+class Refusal(unittest.TestCase):
+    """Types commands that must fail, and looks at everything they say."""
 
     slowest = (0.0, "")
 
@@ -29,7 +29,7 @@ class Refusals(unittest.TestCase):
 
     @classmethod
     def tearDownClass(cls):
-        print(f"slowest refusal: {cls.slowest[0]:.2f} s ({cls.slowest[1]})")
+        print(f"\nslowest refusal: {cls.slowest[0]:.2f} s ({cls.slowest[1]})")
 
     def refused(self, code, stderr, *words, env=None):
         """The command ends with this code, says exactly this, and leaves nothing behind."""
@@ -57,7 +57,9 @@ class Refusals(unittest.TestCase):
     def code(self, text):
         self.desk.file("shop.py", textwrap.dedent(text))
 
-    # --- the file
+
+class Code(Refusal):
+    """Files that cannot be served as they stand."""
 
     def test_missing_file(self):
         told = "error: FILE: there is no file shop.py; write the path of one that exists\n"
@@ -89,8 +91,6 @@ class Refusals(unittest.TestCase):
         (self.desk.folder / "shop.py").write_bytes(b"NAME = 'caf\xe9'\n" + GOOD.encode())
         said = self.refused_with(2, ["error: DIR/shop.py", "utf-8"], "shop.py")
         self.assertNotIn("nuclio_sdk", said.stderr)
-
-    # --- the handler
 
     def test_no_handler(self):
         self.code("PRICE = 1\n")
@@ -127,7 +127,9 @@ class Refusals(unittest.TestCase):
         told = "error: handler in DIR/shop.py is a dict, not a function\n"
         self.refused(2, told, "shop.py")
 
-    # --- exceptions before the first ready
+
+class Starts(Refusal):
+    """Code that fails, ends or hangs before its worker is ready."""
 
     def test_exception_at_import(self):
         self.code("""
@@ -216,7 +218,9 @@ class Refusals(unittest.TestCase):
         said = self.refused_with(1, ["loading prices", "ValueError: no prices"], "shop.py")
         self.assertLess(said.stderr.index("loading"), said.stderr.index("error:"))
 
-    # --- what was typed
+
+class Words(Refusal):
+    """Wrong flags, files of settings and addresses."""
 
     def test_wrong_words(self):
         self.code(GOOD)
@@ -225,7 +229,7 @@ class Refusals(unittest.TestCase):
             (["-e", "NAME"], '--env: "NAME" has no =; write KEY=VALUE'),
             (["--prot", "8080"], "unexpected argument '--prot' found; a similar argument exists: "
              "'--port'; --help shows how it is used"),
-            (["--trigger", "kafak"], "did you mean kafka"),
+            (["--trigger", "htp"], '"htp" is not known; did you mean http?'),
         ]:
             with self.subTest(words=words):
                 said = self.refused_with(2, [told], "shop.py", *words)
@@ -264,7 +268,7 @@ class Refusals(unittest.TestCase):
         self.refused(2, told, "shop.py", "--host", "192.0.2.7")
 
 
-class Interpreters(Refusals):
+class Interpreters(Refusal):
     """Interpreters that cannot serve."""
 
     def test_missing(self):

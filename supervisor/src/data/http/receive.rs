@@ -32,6 +32,10 @@ impl Data {
     pub fn receive(&mut self, id: ConnId) {
         for _ in 0..READS_PER_TURN_MAX {
             let Some(conn) = self.conn(id) else { return };
+            if matches!(conn.phase, Phase::Head) && !conn.inbuf.is_empty() && conn.need == 0 {
+                self.take_left_over(id);
+                continue;
+            }
             if !conn.readable {
                 return;
             }
@@ -102,18 +106,21 @@ impl Data {
         }
     }
 
-    /// Goes on with bytes that came behind the last request.
+    /// The last request is done: goes on with what came behind it. Not at once, since replies to
+    /// many pipelined requests would nest, but in the next turn, which then comes at once.
     pub fn next_request(&mut self, id: ConnId) {
-        let now = self.clock.now_ns;
-        let Some(conn) = self.conn(id) else { return };
-        conn.since_ns = now;
-        if !conn.inbuf.is_empty() {
-            let buf = std::mem::take(&mut conn.inbuf);
-            self.take_requests(id, &buf, true);
-        }
-        if self.conn(id).is_some_and(|c| c.readable && matches!(c.phase, Phase::Head)) {
-            // Not at once: replies to many pipelined requests would nest.
+        if self.conn(id).is_some_and(|c| c.readable || !c.inbuf.is_empty()) {
             self.again.push_back(id);
+        }
+    }
+
+    /// Looks at bytes that came behind the last request.
+    fn take_left_over(&mut self, id: ConnId) {
+        let now = self.clock.now_ns;
+        if let Some(conn) = self.conn(id) {
+            conn.since_ns = now;
+            let buf = std::mem::take(&mut conn.inbuf);
+            self.take_requests(id, &buf, false);
         }
     }
 
