@@ -157,11 +157,12 @@ impl<M: Mem> Producer<M> {
         Ok(self.room() == 0)
     }
 
-    /// Takes back every published entry whose work has not begun. Entries from the returned index
-    /// on will not run; one before it may have begun and will be answered either way.
+    /// Takes back every entry pushed so far whose work has not begun, those not yet published
+    /// included. Entries from the returned index on will not run; one before it may have begun and
+    /// will be answered either way.
     pub fn recall(&mut self) -> M::Index {
-        self.mem.store(Word::Recall, self.published, Ordering::Relaxed);
-        self.recall_stored_at = self.published;
+        self.mem.store(Word::Recall, self.tail, Ordering::Relaxed);
+        self.recall_stored_at = self.tail;
         fence(Ordering::SeqCst); // ord: recall_fence
         self.mem.load(Word::Started, Ordering::Relaxed)
     }
@@ -516,6 +517,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_recall_takes_back_what_is_pushed_and_not_yet_published() {
+        let (mut tx, mut rx) = ring(4, 254);
+        for n in 0..3 {
+            tx.push(&numbered(254u8.wrapping_add(n))).unwrap();
+        }
+        assert_eq!(tx.recall(), 254);
+        let _ = tx.publish();
+        while let Some((index, _)) = rx.pop().unwrap() {
+            assert!(!rx.begin(index), "entry {index}");
+        }
+        assert_eq!(rx.head(), 1);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-# Starts a Python worker: refuses interpreters that cannot load the extension, then hands over to it.
+# Starts a Python worker: refuses interpreters that cannot load the extension, then hands over.
 #
 # Everything here must run on any Python 3, however old, so that the refusal is a sentence and not a
 # traceback. Nothing is imported that the interpreter has not loaded already, or nearly so: each
@@ -39,6 +39,7 @@ def start():
         sys.path.pop(0)
     sys.path.insert(0, folder)
     import _nuclio
+
     import nuclio_sdk  # noqa: F401
 
     sys.path.pop(0)

@@ -40,6 +40,8 @@ pub const LINGER_NS: u64 = 2 * S;
 pub const DRAIN_IDLE_NS: u64 = 500 * MS;
 /// Accepting pauses for this long when descriptors run out.
 pub const ACCEPT_PAUSE_NS: u64 = 100 * MS;
+/// That accepting pauses is said this often.
+pub const ACCEPT_WARNING_NS: u64 = 10 * S;
 /// While events are in flight the data thread looks around this often.
 pub const TICK_NS: u64 = 10 * MS;
 /// Hand ahead as many events as run in this time.

@@ -14,7 +14,7 @@ from nuclio_sdk._load import ending_of, is_coroutine_function
 # Events taken in one go before other callbacks of the loop have their turn.
 _BATCH = 64
 
-# Runs a task up to its first suspension at once: an event that never waits needs no turn of the loop.
+# Runs a task up to its first suspension at once: an event that never waits needs no turn.
 _EAGER = sys.version_info >= (3, 12)
 
 
@@ -29,9 +29,20 @@ class Runner:
 
     def init(self, init_context):
         """Calls `init_context` inside the loop, where clients may be made."""
+        self._call(init_context, self._context)
 
+    def terminate(self):
+        """Calls what the user's code wants called after the last event, and ends the loop."""
+        callback = getattr(self._context.platform, "_termination_callback", None)
+        try:
+            if callback is not None:
+                self._call(callback)
+        finally:
+            self._end()
+
+    def _call(self, function, *arguments):
         async def called():
-            result = init_context(self._context)
+            result = function(*arguments)
             if hasattr(result, "__await__"):
                 await result
 
@@ -52,11 +63,8 @@ class Runner:
 
         loop.add_reader(bell_number(), rung)
         loop.call_soon(look)
-        try:
-            loop.run_forever()
-        finally:
-            loop.remove_reader(bell_number())
-            self._end()
+        loop.run_forever()
+        loop.remove_reader(bell_number())
 
     def _end(self):
         """Ends background tasks as `asyncio.run` does."""

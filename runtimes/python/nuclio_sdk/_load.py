@@ -55,8 +55,19 @@ def load(path, configured):
 
 
 def init(init_context, context):
-    """Calls `init_context` for a sync handler; an async one gets a loop of its own."""
-    result = init_context(context)
+    """Calls `init_context` for a sync handler."""
+    _finish(init_context(context))
+
+
+def terminate(context):
+    """Calls what the user's code wants called after the last event."""
+    callback = getattr(context.platform, "_termination_callback", None)
+    if callback is not None:
+        _finish(callback())
+
+
+def _finish(result):
+    """Runs what an async function gave to its end, in a loop of its own."""
     if hasattr(result, "__await__"):
         import asyncio
 

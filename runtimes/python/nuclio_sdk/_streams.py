@@ -35,7 +35,9 @@ class _Lines(io.RawIOBase):
 def _stream(number, name, errors):
     # No buffer in between: a line begun by one event must not be ended by another.
     lines = _Lines(number, name)
-    return io.TextIOWrapper(lines, encoding="utf-8", errors=errors, newline="\n", write_through=True)
+    return io.TextIOWrapper(
+        lines, encoding="utf-8", errors=errors, newline="\n", write_through=True
+    )
 
 
 def install():
@@ -45,5 +47,3 @@ def install():
             old.flush()
     sys.stdout = _stream(1, "<stdout>", "surrogateescape")
     sys.stderr = _stream(2, "<stderr>", "backslashreplace")
-
-

@@ -39,6 +39,11 @@ class Platform:
     def __init__(self, kind="local", namespace="default"):
         self.kind = kind
         self.namespace = namespace
+        self._termination_callback = None
+
+    def set_termination_callback(self, callback):
+        """Calls `callback()` when the worker stops, after its last event; it may be async."""
+        self._termination_callback = callback
 
 
 class Context:

@@ -5,7 +5,7 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use shim::{Offer, ShimError};
+use shim::{Level, Offer, Origin, ShimError};
 
 use crate::finish::set_error_detail;
 use crate::link::{self, Link};
@@ -67,10 +67,18 @@ struct Refusal {
 
 impl Loaded {
     fn serve(&self, py: Python<'_>, link: &Link) -> PyResult<()> {
-        if let Some(runner) = &self.runner {
+        let context = self.context.bind(py);
+        let ended = if let Some(runner) = &self.runner {
             runner.bind(py).call_method0(intern!(py, "serve"))?;
-        } else if let Err(error) = serve::serve(link, self.handler.bind(py), self.context.bind(py)) {
-            give_up(error);
+            runner.bind(py).call_method0(intern!(py, "terminate"))
+        } else {
+            serve::serve(link, self.handler.bind(py), context).unwrap_or_else(|e| give_up(e));
+            py.import(intern!(py, "nuclio_sdk._load"))?
+                .call_method1(intern!(py, "terminate"), (context,))
+        };
+        if let Err(error) = ended {
+            let text = failure::traceback(&error.into_value(py).into_bound(py));
+            link.log(Level::Error, Origin::Traceback, 0, text.trim_end().as_bytes(), b"");
         }
         output::flush_all();
         Ok(())

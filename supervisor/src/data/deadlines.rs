@@ -121,7 +121,7 @@ impl Data {
             Request { attempt: event.attempt, idempotent: event.idempotent, reply_begun: false };
         match event.place {
             Place::Ended => return,
-            Place::Pending => {}
+            Place::Arriving | Place::Pending => {}
             Place::Claimed(worker, claim) => {
                 if !self.take_from_worker(worker, claim) {
                     // Recalled in time: it waits again, and ends here.

@@ -100,6 +100,9 @@ impl Data {
         if !self.pending_quota.take(trigger, 1) {
             return false;
         }
+        if let Some(event) = self.events.get_mut(key) {
+            event.place = Place::Pending;
+        }
         self.triggers[trigger].pending.push_back(key);
         true
     }
@@ -114,7 +117,7 @@ impl Data {
             self.triggers[trigger].pending.push_front(key);
         } else {
             // As many could wait as may; the counted place is given back by refusing.
-            event.place = Place::Claimed(WorkerKey::default(), Default::default());
+            event.place = Place::Arriving;
             self.counters.rejected_full += 1;
             self.refuse_event(key, 503, b"No worker is free and no more events can wait.");
         }

@@ -63,6 +63,8 @@ pub struct WantedLogs {
 /// Where an event is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
+    /// Not admitted yet: counted nowhere.
+    Arriving,
     /// In its trigger's pending queue.
     Pending,
     /// With a worker.

@@ -109,8 +109,10 @@ pub struct Data {
     pub conn_generation: u32,
     pub connections_max: usize,
     pub accept_paused_until_ns: u64,
+    pub accept_silent_until_ns: u64,
     pub short_timers: TimerQueue<ConnId>,
     pub long_timers: TimerQueue<ConnId>,
+    pub linger_timers: TimerQueue<ConnId>,
     /// Connections that wait for a slot, first come first served.
     pub starved: VecDeque<ConnId>,
     /// Connections whose reply has not left worker memory.
@@ -172,8 +174,10 @@ impl Data {
             conn_generation: 0,
             connections_max: config.connections_max,
             accept_paused_until_ns: 0,
+            accept_silent_until_ns: 0,
             short_timers: TimerQueue::default(),
             long_timers: TimerQueue::default(),
+            linger_timers: TimerQueue::default(),
             starved: VecDeque::new(),
             pinned: VecDeque::new(),
             again: VecDeque::new(),
@@ -235,9 +239,7 @@ impl Data {
             match Wake::of(wake.token()) {
                 Wake::Message => self.take_messages(),
                 Wake::Accept { trigger } => self.accept(trigger),
-                Wake::Connection(id) => {
-                    self.connection_ready(id, wake.is_readable(), wake.is_writable())
-                }
+                Wake::Connection(id) => self.connection_ready(id, wake),
                 _ => {}
             }
         }

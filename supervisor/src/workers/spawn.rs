@@ -79,7 +79,7 @@ pub fn spawn(launch: &Launch, id: WorkerId) -> io::Result<Spawned> {
         Err(errno) => {
             let _ = child.kill();
             let _ = child.wait();
-            Err(errno.into())
+            Err(io::Error::other(format!("{errno}; Linux 5.4 or later is needed")))
         }
     }
 }

@@ -109,7 +109,7 @@ class Processor:
     def __init__(self, code=HANDLER, spec=None, flags=(), env=None, wrap=(), **popen):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="nuclio-blackbox-"))
         (self.folder / "function.py").write_text(code)
-        argv = [*wrap, NUCLIO, "run", "function.py", "--port", "0", "--admin", "127.0.0.1:0"]
+        argv = [*wrap, NUCLIO, "run", "function.py"]
         if spec is not None:
             (self.folder / "function.yaml").write_text(function_yaml(spec))
             argv += ["-f", "function.yaml"]
@@ -127,7 +127,11 @@ class Processor:
     def environment(self, more=None):
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         state = str(self.folder / "state")
-        return {**kept, "NUCLIO_STATE_DIR": state, "NUCLIO_PYTHON": PYTHON, **(more or {})}
+        # Free ports; a flag of the test's own overrides them.
+        ports = {"PORT": "0", "NUCLIO_ADMIN": "127.0.0.1:0"}
+        own = {"NUCLIO_STATE_DIR": state, "NUCLIO_PYTHON": PYTHON}
+        whole = {**kept, **ports, **own, **(more or {})}
+        return {name: value for name, value in whole.items() if value is not None}
 
     # --- start and stop
 

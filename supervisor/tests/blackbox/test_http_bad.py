@@ -78,6 +78,7 @@ class Refusals(ProcessorCase):
     def test_chunks_that_grow_too_large(self):
         self.refused(CHUNKED + b"%x\r\n" % (BODY_MAX + 1), 413)
         self.refused(CHUNKED + b"%x\r\n" % (1 << 62), 413)
+        self.refused(CHUNKED + b"1\r\nx\r\n" + b"f" * 16 + b"\r\nxyz", 413)
         big = b"%x\r\n%b\r\n" % (BODY_MAX, pattern(BODY_MAX))
         self.refused(CHUNKED + big + b"1\r\nx\r\n0\r\n\r\n", 413)
 

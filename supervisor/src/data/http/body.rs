@@ -137,14 +137,17 @@ impl Data {
                 Arriving::Chunked(decoder) => match decoder.next(bytes) {
                     Ok(Step::NeedMore { .. }) => {
                         bytes = &[];
+                        let have = (receiving.filled + receiving.private.len()) as u64;
+                        // Saturating: a chunk may announce 2^64 - 1 bytes.
+                        too_large = have.saturating_add(decoder.announced_bytes()) > body_max;
                         break;
                     }
                     Ok(Step::Data { range }) => {
                         let data = &bytes[range.clone()];
                         bytes = &bytes[range.end..];
-                        let announced = decoder.announced_bytes();
                         let have = receiving.filled + receiving.private.len() + data.len();
-                        too_large = have as u64 + announced > body_max;
+                        let whole = (have as u64).saturating_add(decoder.announced_bytes());
+                        too_large = whole > body_max;
                         data
                     }
                     Ok(Step::End { consumed }) => {

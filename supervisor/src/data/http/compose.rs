@@ -116,7 +116,7 @@ impl Data {
             arrived_ns: self.clock.now_ns,
             deadline_ns: if timeout == 0 { 0 } else { self.clock.now_ns + timeout },
             bereaved_ns: 0,
-            place: Place::Pending,
+            place: Place::Arriving,
             holds: 1,
             logs: head.log_level.map(|level| {
                 Box::new(WantedLogs { level: level as u8, bytes: 0, cut: 0, records: Vec::new() })

@@ -28,6 +28,8 @@ pub struct Conn {
     pub phase: Phase,
     /// The kernel may have bytes for us.
     pub readable: bool,
+    /// The client sends nothing more.
+    pub read_closed: bool,
     /// Bytes that came and are not yet part of an event; empty between whole requests.
     pub inbuf: Vec<u8>,
     /// Look at `inbuf` again when it has this many bytes.
@@ -53,6 +55,8 @@ pub struct Conn {
     /// Has an entry in the queue of short, of long timers.
     pub in_short: bool,
     pub in_long: bool,
+    /// Is looked at in the next turn.
+    pub in_again: bool,
 }
 
 /// What a connection waits for.
@@ -115,6 +119,7 @@ impl Conn {
             trigger,
             phase: Phase::Head,
             readable: true,
+            read_closed: false,
             inbuf: Vec::new(),
             need: 0,
             asker: Asker::UNKNOWN,
@@ -130,6 +135,7 @@ impl Conn {
             moved: 0,
             in_short: false,
             in_long: false,
+            in_again: false,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::TcpListener as StdListener;
 
+use mio::event::Event as Wakeup;
 use mio::net::TcpListener;
 use mio::{Interest, Poll};
 
@@ -10,10 +11,10 @@ use super::conn::{Conn, ConnId, Phase};
 use super::respond::{PlainError, TEXT_UTF8, plain_error};
 use crate::data::inflight::Place;
 use crate::data::reactor::{Data, GENERATION_MASK, Wake};
-use crate::data::timers::Claimed;
+use crate::data::timers::{Claimed, TimerQueue};
 use crate::limits::{
-    ACCEPT_PAUSE_NS, ACCEPTS_PER_TURN_MAX, DRAIN_IDLE_NS, HEAD_TIMEOUT_NS, IDLE_TIMEOUT_NS,
-    LINGER_NS, WINDOW_BYTES_MIN, WINDOW_NS,
+    ACCEPT_PAUSE_NS, ACCEPT_WARNING_NS, ACCEPTS_PER_TURN_MAX, DRAIN_IDLE_NS, HEAD_TIMEOUT_NS,
+    IDLE_TIMEOUT_NS, LINGER_NS, WINDOW_BYTES_MIN, WINDOW_NS,
 };
 
 /// A trigger's listener; gone once draining.
@@ -83,9 +84,10 @@ impl Data {
         }
     }
 
-    /// Stops accepting for a moment; said once until it has worked again.
+    /// Stops accepting for a moment; said again only after a while.
     fn pause_accepting(&mut self, trigger: u16, why: &'static str) {
-        if self.accept_paused_until_ns == 0 {
+        if self.clock.now_ns >= self.accept_silent_until_ns {
+            self.accept_silent_until_ns = self.clock.now_ns + ACCEPT_WARNING_NS;
             self.log.warn(why);
         }
         self.listeners[trigger as usize].waiting = true;
@@ -136,14 +138,20 @@ impl Data {
         (conn.generation == id.generation).then_some(conn)
     }
 
-    /// A connection is readable or writable, or both.
-    pub fn connection_ready(&mut self, id: ConnId, readable: bool, writable: bool) {
+    /// The kernel has news of a connection.
+    pub fn connection_ready(&mut self, id: ConnId, wake: &Wakeup) {
         let Some(conn) = self.conn(id) else { return };
-        conn.readable |= readable;
-        if writable && !conn.out.is_empty() {
+        if wake.is_error() || wake.is_write_closed() {
+            // Nobody is there any more to answer.
+            self.close(id);
+            return;
+        }
+        conn.readable |= wake.is_readable();
+        conn.read_closed |= wake.is_read_closed();
+        if wake.is_writable() && !conn.out.is_empty() {
             self.send_more(id);
         }
-        if readable {
+        if wake.is_readable() {
             self.receive(id);
         }
     }
@@ -151,9 +159,10 @@ impl Data {
     /// Connections that had more to do than one turn allows.
     pub fn look_again(&mut self) {
         for _ in 0..self.again.len() {
-            if let Some(id) = self.again.pop_front() {
-                self.receive(id);
-            }
+            let Some(id) = self.again.pop_front() else { break };
+            let Some(conn) = self.conn(id) else { continue };
+            conn.in_again = false;
+            self.receive(id);
         }
         if self.accept_paused_until_ns != 0 && self.clock.now_ns >= self.accept_paused_until_ns {
             self.accept_paused_until_ns = 0;
@@ -209,6 +218,11 @@ impl Data {
         }
     }
 
+    /// Gives a refused client its last moment.
+    pub fn queue_linger(&mut self, id: ConnId) {
+        self.linger_timers.push(self.clock.now_ns + LINGER_NS, id);
+    }
+
     fn queue_long(&mut self, id: ConnId) {
         let now = self.clock.now_ns;
         if let Some(conn) = self.conn(id)
@@ -228,10 +242,9 @@ impl Data {
             // Only while there is an idle connection to close.
             self.conns.iter().flatten().any(|c| c.is_idle())
         });
-        [self.short_timers.next_due_ns(), self.long_timers.next_due_ns(), resume, drain]
-            .into_iter()
-            .flatten()
-            .min()
+        let queues = [&self.short_timers, &self.long_timers, &self.linger_timers];
+        let timers = queues.into_iter().filter_map(TimerQueue::next_due_ns);
+        timers.chain(resume).chain(drain).min()
     }
 
     /// Connections whose time is up at `now_ns`.
@@ -251,9 +264,14 @@ impl Data {
             self.close(id);
         }
         self.long_timers = long;
+        let mut linger = std::mem::take(&mut self.linger_timers);
+        while let Some(id) = linger.pop_due(now_ns, |id| self.linger_claim(id)) {
+            self.close(id);
+        }
+        self.linger_timers = linger;
     }
 
-    fn requeue_short(&mut self, mut queued_meanwhile: crate::data::timers::TimerQueue<ConnId>) {
+    fn requeue_short(&mut self, mut queued_meanwhile: TimerQueue<ConnId>) {
         while let Some(due) = queued_meanwhile.next_due_ns() {
             if let Some(id) = queued_meanwhile.pop_due(due, |_| Claimed::Until(due)) {
                 self.short_timers.push(due, id);
@@ -269,8 +287,7 @@ impl Data {
             Phase::Body(_) => Some(conn.since_ns + WINDOW_NS),
             Phase::Replying if conn.out.is_empty() => None,
             Phase::Replying => Some(conn.since_ns + WINDOW_NS),
-            Phase::Lingering { .. } => Some(conn.since_ns + LINGER_NS),
-            Phase::Waiting => None,
+            Phase::Waiting | Phase::Lingering { .. } => None,
         };
         match due {
             Some(due) => Claimed::Until(due),
@@ -291,32 +308,37 @@ impl Data {
         }
     }
 
+    fn linger_claim(&mut self, id: ConnId) -> Claimed {
+        self.conn(id).map_or(Claimed::No, |conn| Claimed::Until(conn.since_ns + LINGER_NS))
+    }
+
     /// A head took too long, or a body or a reply moved too little in its window.
     fn window_over(&mut self, id: ConnId) {
         let now = self.clock.now_ns;
         let Some(conn) = self.conn(id) else { return };
         let moved_enough = conn.moved >= WINDOW_BYTES_MIN;
         match conn.phase {
-            Phase::Body(ref receiving) if moved_enough || receiving.starved => {
+            Phase::Body(_) | Phase::Replying if moved_enough => {
                 conn.moved = 0;
                 conn.since_ns = now;
                 self.queue_short(id);
             }
-            Phase::Replying if moved_enough => {
-                conn.moved = 0;
-                conn.since_ns = now;
-                self.queue_short(id);
+            Phase::Body(ref receiving) if receiving.starved => {
+                // Uploads that each hold a part and wait for more would wait for each other.
+                self.counters.rejected_full += 1;
+                self.refuse(id, 503, b"No memory became free for the request body in time.");
+                self.feed_starved();
             }
             Phase::Head | Phase::Body(_) => {
                 self.counters.connections_cut += 1;
                 self.refuse(id, 408, b"The request took too long to arrive.");
+                self.feed_starved();
             }
             Phase::Replying => {
                 self.counters.connections_cut += 1;
                 self.close(id);
             }
-            Phase::Lingering { .. } => self.close(id),
-            Phase::Waiting => {}
+            Phase::Waiting | Phase::Lingering { .. } => {}
         }
     }
 

@@ -50,16 +50,27 @@ impl Data {
                 return;
             }
         }
-        self.again.push_back(id);
+        self.look_later(id);
     }
 
-    /// One read into `buf`; a short one means that the kernel has no more for now.
+    /// Has a connection looked at in the next turn, whether or not the kernel wakes us for it.
+    pub fn look_later(&mut self, id: ConnId) {
+        if let Some(conn) = self.conn(id)
+            && !conn.in_again
+        {
+            conn.in_again = true;
+            self.again.push_back(id);
+        }
+    }
+
+    /// One read into `buf`. A short one means that the kernel has no more for now, unless the client
+    /// has said its last word: nothing would announce that again.
     pub fn read(&mut self, id: ConnId, buf: &mut [u8]) -> Read1 {
         let Some(conn) = self.conn(id) else { return Read1::Closed };
         match conn.stream.read(buf) {
             Ok(0) => Read1::Closed,
             Ok(n) => {
-                conn.readable = n == buf.len();
+                conn.readable = n == buf.len() || conn.read_closed;
                 conn.moved += n as u64;
                 Read1::Bytes(n)
             }
@@ -110,7 +121,7 @@ impl Data {
     /// many pipelined requests would nest, but in the next turn, which then comes at once.
     pub fn next_request(&mut self, id: ConnId) {
         if self.conn(id).is_some_and(|c| c.readable || !c.inbuf.is_empty()) {
-            self.again.push_back(id);
+            self.look_later(id);
         }
     }
 
@@ -215,7 +226,6 @@ impl Data {
 
     fn send_continue(&mut self, id: ConnId) {
         if let Some(conn) = self.conn(id)
-            && conn.need == 0
             && conn.out.is_empty()
         {
             // Twelve words fit any socket buffer; a client that does not see them sends anyway.
@@ -299,10 +309,10 @@ impl Data {
     }
 }
 
-/// True if an empty line is in the last bytes that can hold the end of a head.
+/// True if `buf` may hold a whole head, or a line end that is refused.
 fn has_head_end(buf: &[u8]) -> bool {
-    memchr::memmem::find(buf, b"\r\n\r\n").is_some()
-        || memchr::memchr(b'\n', buf).is_some_and(|i| i == 0 || buf[i - 1] != b'\r')
+    memchr::memchr_iter(b'\n', buf)
+        .any(|i| i == 0 || buf[i - 1] != b'\r' || buf[..i - 1].ends_with(b"\r\n"))
 }
 
 const _: () = assert!(READ_BYTES >= super::parse::HEAD_BYTES_MAX);

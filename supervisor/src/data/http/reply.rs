@@ -361,8 +361,8 @@ impl Data {
             let _ = conn.stream.shutdown(std::net::Shutdown::Write);
             conn.phase = Phase::Lingering { bytes: 0 };
             conn.readable = true;
-            self.queue_short(id);
-            self.again.push_back(id);
+            self.queue_linger(id);
+            self.look_later(id);
         } else if conn.closing {
             self.close(id);
         } else {

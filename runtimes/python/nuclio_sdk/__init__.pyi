@@ -1,0 +1,162 @@
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any, overload
+
+class TriggerInfo:
+    kind: str
+    name: str
+    def __init__(self, kind: str | None = None, name: str | None = None) -> None: ...
+
+class Headers(dict[str, Any]):
+    """A dict whose names may be written in any case."""
+
+    def get_all(self, name: str) -> list[Any]:
+        """All values of a header in the order they came."""
+    def add(self, name: str, value: Any) -> None:
+        """One more line of a header."""
+    def copy(self) -> Headers: ...
+
+class Event:
+    """What a handler gets. Every field can be set, as on any Python object."""
+
+    body: Any
+    """`bytes`; with the content type `application/json` what the JSON says, if it is valid."""
+    content_type: str
+    trigger: TriggerInfo
+    fields: dict[str, str]
+    """The query; of a repeated name the last value."""
+    headers: Headers
+    id: str
+    method: str
+    path: str
+    size: int
+    timestamp: datetime
+    """Arrival, UTC without a time zone."""
+    time: datetime
+    """Arrival, UTC with its time zone."""
+    url: str
+    shard_id: int
+    num_shards: int
+    type: str
+    type_version: str
+    version: str
+    last_in_batch: bool
+    offset: int
+    topic: str
+    key: bytes | None
+    partition: int
+    attempt: int
+    """The first attempt is 1."""
+    deadline: float | None
+    """When the answer is due, on the clock of `time.monotonic()`."""
+
+    @property
+    def body_view(self) -> memoryview:
+        """The body without a copy, read-only. Safe to keep: the memory is not used again before."""
+    def __init__(
+        self,
+        body: Any = None,
+        content_type: str | None = None,
+        trigger: TriggerInfo | None = None,
+        fields: Mapping[str, Any] | None = None,
+        headers: Mapping[str, Any] | None = None,
+        _id: str | None = None,
+        method: str | None = None,
+        path: str | None = None,
+        size: int | None = None,
+        timestamp: datetime | int | None = None,
+        url: str | None = None,
+        shard_id: int | None = None,
+        num_shards: int | None = None,
+        _type: str | None = None,
+        type_version: str | None = None,
+        version: str | None = None,
+        last_in_batch: bool | None = None,
+        offset: int | None = None,
+        topic: str | None = None,
+        *,
+        id: str | None = None,
+        type: str | None = None,
+        time: datetime | None = None,
+        key: bytes | None = None,
+        partition: int | None = None,
+        attempt: int | None = None,
+        deadline: float | None = None,
+    ) -> None: ...
+    def get_header(self, header_key: str) -> str | None:
+        """The first header of this name, whatever its case."""
+    def to_json(self) -> str: ...
+
+class Response:
+    """An answer with status, headers and content type."""
+
+    headers: Any
+    body: Any
+    content_type: str
+    status_code: int
+    event_id: str | None
+    def __init__(
+        self,
+        headers: Mapping[str, Any] | Sequence[tuple[str, Any]] | None = None,
+        body: Any = None,
+        content_type: str | None = None,
+        status_code: int | None = None,
+        event_id: str | None = None,
+    ) -> None: ...
+    def ensure_no_ack(self) -> None: ...
+
+class Logger:
+    @overload
+    def __init__(self, level: str | None = None, name: str | None = None) -> None: ...
+    @overload
+    def __init__(self, level: int, name: str | None = None) -> None: ...
+    def debug(self, message: object, *args: object) -> None: ...
+    def info(self, message: object, *args: object) -> None: ...
+    def warn(self, message: object, *args: object) -> None: ...
+    def warning(self, message: object, *args: object) -> None: ...
+    def error(self, message: object, *args: object) -> None: ...
+    def debug_with(self, message: object, *args: object, **fields: object) -> None: ...
+    def info_with(self, message: object, *args: object, **fields: object) -> None: ...
+    def warn_with(self, message: object, *args: object, **fields: object) -> None: ...
+    def warning_with(self, message: object, *args: object, **fields: object) -> None: ...
+    def error_with(self, message: object, *args: object, **fields: object) -> None: ...
+    def bind(self, **fields: object) -> None: ...
+    def set_level(self, level: str | int) -> None: ...
+
+class Retry(Exception):
+    after: float
+    def __init__(self, after: float = 0.0) -> None: ...
+
+class Reject(Exception):
+    reason: str
+    def __init__(self, reason: str = "") -> None: ...
+
+class Platform:
+    kind: str
+    namespace: str
+    def __init__(self, kind: str = "local", namespace: str = "default") -> None: ...
+    def set_termination_callback(self, callback: Callable[[], object]) -> None: ...
+
+class Context:
+    logger: Logger
+    platform: Platform
+    user_data: SimpleNamespace
+    worker_id: int | None
+    trigger: TriggerInfo
+    trigger_name: str
+    function_name: str
+    function_version: str
+    Response: type[Response]
+    def __init__(
+        self,
+        logger: Logger | None = None,
+        platform: Platform | None = None,
+        worker_id: int | None = None,
+        trigger: TriggerInfo | None = None,
+        function_name: str = "",
+        function_version: str = "",
+        namespace: str = "default",
+    ) -> None: ...
+    def retry(self, after: float = 0.0) -> Retry: ...
+    def reject(self, reason: str = "") -> Reject: ...

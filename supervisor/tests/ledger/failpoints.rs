@@ -1,0 +1,205 @@
+//! Deaths at exact points of a worker's work, one after the other, each with its one right outcome.
+
+use std::time::Duration;
+
+use crate::account::{Note, read_notes};
+use crate::client::{Client, Fault, Line};
+use crate::plan::{Answer, Asked, Attempts, Deed, Kind, Method};
+use crate::processor::{Processor, Programs};
+
+/// Until both workers are ready again after a death, back-off included.
+const READY_LIMIT: Duration = Duration::from_secs(15);
+const TIMEOUT_NS: u64 = crate::account::TIMEOUT_NS;
+const LATE_NS_MAX: u64 = 500_000_000;
+
+/// What a client gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gets {
+    Status(u16),
+    /// The connection ends within the reply: no false end.
+    Cut,
+}
+
+struct Point {
+    deed: Deed,
+    method: Method,
+    attempts: Attempts,
+    gets: Gets,
+    /// The attempts that were executed.
+    executed: &'static [u32],
+}
+
+const fn point(
+    deed: Deed,
+    method: Method,
+    attempts: Attempts,
+    gets: Gets,
+    executed: &'static [u32],
+) -> Point {
+    Point { deed, method, attempts, gets, executed }
+}
+
+const OK: Gets = Gets::Status(200);
+const LOST: Gets = Gets::Status(502);
+const LATE: Gets = Gets::Status(408);
+
+/// Section 8 of the data plane and section 5 of the contract, line by line.
+const POINTS: [Point; 30] = {
+    use Attempts::{Every, First};
+    use Method::{Get, Post, Put};
+    [
+        point(Deed::Work, Get, First, OK, &[1]),
+        point(Deed::Work, Post, First, OK, &[1]),
+        // Not begun: given again, uncounted, whatever the method.
+        point(Deed::DieBeforeBegin, Get, First, OK, &[1]),
+        point(Deed::DieBeforeBegin, Post, First, OK, &[1]),
+        // Begun: once again where that is allowed.
+        point(Deed::DieBegun, Get, First, OK, &[2]),
+        point(Deed::DieBegun, Put, First, OK, &[2]),
+        point(Deed::DieBegun, Post, First, LOST, &[]),
+        point(Deed::DieBegun, Get, Every, LOST, &[]),
+        point(Deed::DieUnnoted, Get, First, OK, &[2]),
+        point(Deed::DieUnnoted, Post, First, LOST, &[]),
+        point(Deed::DieEarly, Get, First, OK, &[1, 2]),
+        point(Deed::DieEarly, Put, First, OK, &[1, 2]),
+        point(Deed::DieEarly, Post, First, LOST, &[1]),
+        point(Deed::DieEarly, Get, Every, LOST, &[1, 2]),
+        point(Deed::DieLate, Get, First, OK, &[1, 2]),
+        point(Deed::DieLate, Post, First, LOST, &[1]),
+        point(Deed::DieLate, Put, Every, LOST, &[1, 2]),
+        // The reply is written and nobody was told.
+        point(Deed::DieWritten, Get, First, OK, &[1, 2]),
+        point(Deed::DieWritten, Post, First, LOST, &[1]),
+        point(Deed::DieWritten, Put, Every, LOST, &[1, 2]),
+        // Published is done, rung or not.
+        point(Deed::DieSilent, Get, Every, OK, &[1]),
+        point(Deed::DieSilent, Put, Every, OK, &[1]),
+        point(Deed::DieSilent, Post, Every, OK, &[1]),
+        point(Deed::DieRung, Get, Every, OK, &[1]),
+        point(Deed::DieRung, Post, Every, OK, &[1]),
+        // A reply that has begun is never taken back, nor begun anew.
+        point(Deed::DieMidway, Get, Every, Gets::Cut, &[1]),
+        point(Deed::DieMidway, Post, Every, Gets::Cut, &[1]),
+        // A deadline, whatever the method; never given again.
+        point(Deed::Stop, Get, Every, LATE, &[1]),
+        point(Deed::Stop, Put, Every, LATE, &[1]),
+        point(Deed::Stop, Post, Every, LATE, &[1]),
+    ]
+};
+
+/// Requests sent at once to one worker; one in the middle kills it.
+const ROUND: u64 = 16;
+const ROUNDS: u64 = 20;
+
+/// All of it; false if something is wrong, which has been printed then.
+pub fn run(programs: &Programs) -> Result<bool, String> {
+    let mut wrong = one_by_one(programs)?;
+    wrong += handed_ahead(programs)?;
+    Ok(wrong == 0)
+}
+
+fn one_by_one(programs: &Programs) -> Result<usize, String> {
+    let workers = 2;
+    let mut processor = Processor::start(programs, Kind::Native, workers)?;
+    let mut client = Client::new(processor.http, 1)?;
+    let mut wrong = 0;
+    for point in &POINTS {
+        processor.wait_ready(workers as usize, READY_LIMIT)?;
+        // Some finished work first, so that the death to come is no sign of a worker that cannot
+        // start: both have something at once.
+        for _ in 0..4 {
+            client.run(1, Asked::plain, |_| true)?;
+        }
+        let asked_of = |id| asked(id, point);
+        client.run(1, asked_of, |_| true)?;
+        let id = client.last_id();
+        let notes = read_notes(&processor.notes())?;
+        let own: Vec<Note> = notes.into_iter().filter(|note| note.id == id).collect();
+        if let Err(why) = judge(point, &client.lines[id as usize], &own) {
+            println!("  FAULT         {}: {why}; executed: {own:?}", asked_of(id).path());
+            wrong += 1;
+        }
+    }
+    client.close();
+    wrong += usize::from(!ends_well(&mut processor));
+    println!("  {} points, one by one: {wrong} wrong", POINTS.len());
+    if wrong > 0 {
+        println!("  folder kept: {}", processor.keep_folder().display());
+    }
+    Ok(wrong)
+}
+
+fn asked(id: u64, point: &Point) -> Asked {
+    let Point { deed, method, attempts, .. } = *point;
+    let body_bytes = if method == Method::Get { 0 } else { 300 };
+    Asked { id, method, answer: Answer::Copy, deed, attempts, body_bytes }
+}
+
+fn judge(point: &Point, line: &Line, notes: &[Note]) -> Result<(), String> {
+    let got = match line.fault {
+        Some(Fault::Cut) => Gets::Cut,
+        Some(fault) => return Err(format!("{fault:?}")),
+        None => Gets::Status(line.status),
+    };
+    if got != point.gets {
+        return Err(format!("{got:?} instead of {:?}", point.gets));
+    }
+    let executed: Vec<u32> = notes.iter().map(|note| note.attempt).collect();
+    if executed != point.executed {
+        return Err(format!("attempts {executed:?} instead of {:?}", point.executed));
+    }
+    let waited = line.ended_ns - line.sent_ns;
+    let due = if point.gets == LATE { TIMEOUT_NS } else { 0 };
+    if waited + 20_000_000 < due || waited > due.max(TIMEOUT_NS) + LATE_NS_MAX {
+        return Err(format!("after {} ms", waited / 1_000_000));
+    }
+    Ok(())
+}
+
+/// Events that wait behind the one that kills their worker have not begun: none of them is lost or
+/// counted, whatever its method.
+fn handed_ahead(programs: &Programs) -> Result<usize, String> {
+    let mut processor = Processor::start(programs, Kind::Native, 1)?;
+    let mut client = Client::new(processor.http, ROUND as usize)?;
+    let asked_of = |id: u64| {
+        let mut asked = Asked { method: Method::Post, ..Asked::plain(id) };
+        match id % ROUND {
+            // Holds the others up until all have been handed down.
+            1 => asked.deed = Deed::Sleep,
+            5 => asked.deed = Deed::DieEarly,
+            _ => {}
+        }
+        asked
+    };
+    for _ in 0..ROUNDS {
+        processor.wait_ready(1, READY_LIMIT)?;
+        client.run(ROUND, asked_of, |_| true)?;
+    }
+    client.close();
+    let notes = read_notes(&processor.notes())?;
+    let mut wrong = 0;
+    for id in 1..=client.last_id() {
+        let expected = if id % ROUND == 5 { 502 } else { 200 };
+        let line = client.lines[id as usize];
+        let attempts: Vec<u32> =
+            notes.iter().filter(|note| note.id == id).map(|note| note.attempt).collect();
+        if line.status != expected || attempts != [1] {
+            println!("  FAULT         request {id}: {line:?}, attempts {attempts:?}");
+            wrong += 1;
+        }
+    }
+    wrong += usize::from(!ends_well(&mut processor));
+    println!("  {ROUNDS} deaths before events that were handed ahead: {wrong} wrong");
+    Ok(wrong)
+}
+
+fn ends_well(processor: &mut Processor) -> bool {
+    let stats = processor.stats().unwrap_or_default();
+    let violations = stats["counters"]["violations"].as_u64();
+    let end = processor.stop();
+    if violations != Some(0) || end != Ok(Some(0)) {
+        println!("  FAULT         violations: {violations:?}, end: {end:?}");
+        return false;
+    }
+    true
+}

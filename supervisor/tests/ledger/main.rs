@@ -1,0 +1,136 @@
+//! The ledger: drives a running processor, kills and stops its workers, and accounts for every
+//! request.
+//!
+//! `cargo test -p supervisor --test ledger` runs the short form. Words behind `--`, or their
+//! environment twins: `--requests N` (NUCLIO_LEDGER_REQUESTS; the long form has 1000000),
+//! `--seed N` (NUCLIO_LEDGER_SEED), `--only failpoints|native|python`, `--connections N`,
+//! `--stop-percent N`. Needs the programs of `cargo xtask build` and the example worker of the shim;
+//! where they are missing it fails and says how to build them.
+
+#![forbid(unsafe_code)]
+
+mod account;
+mod chaos;
+mod client;
+mod failpoints;
+mod plan;
+mod processor;
+mod storm;
+
+use std::process::ExitCode;
+
+use plan::Kind;
+use processor::Programs;
+use storm::Storm;
+
+const REQUESTS_DEFAULT: u64 = 30_000;
+const SEED_DEFAULT: u64 = 1;
+const CONNECTIONS_DEFAULT: u64 = 64;
+const STOP_PERCENT_DEFAULT: u64 = 25;
+
+struct Words {
+    requests: u64,
+    seed: u64,
+    connections: u64,
+    stop_percent: u64,
+    only: Option<String>,
+}
+
+fn main() -> ExitCode {
+    let words = match words(std::env::args().skip(1)) {
+        Ok(Some(words)) => words,
+        // Somebody only wants the names.
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(mistake) => {
+            eprintln!("ledger: {mistake}");
+            return ExitCode::from(2);
+        }
+    };
+    let programs = match Programs::find() {
+        Ok(programs) => programs,
+        Err(missing) => {
+            eprintln!("ledger: {missing}");
+            println!("test result: FAILED. 0 passed; 1 failed");
+            return ExitCode::FAILURE;
+        }
+    };
+    let (mut passed, mut failed) = (0, 0);
+    for name in NAMES {
+        if words.only.as_deref().is_some_and(|only| only != name) {
+            continue;
+        }
+        println!("ledger: {name}");
+        let result = run(name, &programs, &words);
+        if let Err(why) = &result {
+            println!("  FAULT         {why}");
+        }
+        let good = result == Ok(true);
+        println!("test ledger {name} ... {}", if good { "ok" } else { "FAILED" });
+        passed += u32::from(good);
+        failed += u32::from(!good);
+    }
+    let end = if failed == 0 { "ok" } else { "FAILED" };
+    println!("test result: {end}. {passed} passed; {failed} failed");
+    ExitCode::from(u8::from(failed > 0))
+}
+
+/// In this order: what is certain first, then what is random.
+const NAMES: [&str; 3] = ["failpoints", "native", "python"];
+
+fn run(name: &str, programs: &Programs, words: &Words) -> Result<bool, String> {
+    let storm = |kind| {
+        let Words { requests, seed, stop_percent, .. } = *words;
+        let connections = words.connections as usize;
+        println!("  {requests} requests, seed {seed}, {connections} connections");
+        storm::run(programs, Storm { kind, requests, seed, connections, stop_percent })
+    };
+    match name {
+        "failpoints" => failpoints::run(programs),
+        "native" => storm(Kind::Native),
+        _ => storm(Kind::Python),
+    }
+}
+
+fn words(given: impl Iterator<Item = String>) -> Result<Option<Words>, String> {
+    let twin = |name: &str, default: u64| match std::env::var(name) {
+        Ok(text) => number(name, &text),
+        Err(_) => Ok(default),
+    };
+    let mut words = Words {
+        requests: twin("NUCLIO_LEDGER_REQUESTS", REQUESTS_DEFAULT)?,
+        seed: twin("NUCLIO_LEDGER_SEED", SEED_DEFAULT)?,
+        connections: CONNECTIONS_DEFAULT,
+        stop_percent: STOP_PERCENT_DEFAULT,
+        only: None,
+    };
+    let mut given = given;
+    while let Some(word) = given.next() {
+        let mut value = || given.next().ok_or_else(|| format!("{word} needs a value"));
+        match word.as_str() {
+            "--requests" => words.requests = number(&word, &value()?)?,
+            "--seed" => words.seed = number(&word, &value()?)?,
+            "--connections" => words.connections = number(&word, &value()?)?.max(1),
+            "--stop-percent" => words.stop_percent = number(&word, &value()?)?.min(100),
+            "--only" => {
+                let name = value()?;
+                if !NAMES.contains(&name.as_str()) {
+                    return Err(format!("--only {name}; write one of: {}", NAMES.join(", ")));
+                }
+                words.only = Some(name);
+            }
+            "--list" => {
+                NAMES.iter().for_each(|name| println!("{name}: test"));
+                return Ok(None);
+            }
+            // What `cargo test` passes to every test program.
+            "--nocapture" | "--quiet" | "-q" => {}
+            _ => return Err(format!("{word} is not known; see the first lines of main.rs")),
+        }
+    }
+    Ok(Some(words))
+}
+
+fn number(name: &str, text: &str) -> Result<u64, String> {
+    let plain: String = text.chars().filter(|c| *c != '_').collect();
+    plain.parse().map_err(|_| format!("{name} {text}: write a whole number"))
+}
