@@ -18,6 +18,7 @@ use rings::abi::{Entry, content_type, down, outcome, unplace, up, up_flag};
 use rings::attach::{WORKER_FD_ENV, attach_worker};
 use rings::header::EventView;
 use rings::os::{adopt_from_env, monotonic_ns};
+use rings::queue::Unreachable;
 use rings::worker_end::WorkerEnd;
 use shim::HeadBlock;
 
@@ -63,7 +64,7 @@ impl Worker {
         loop {
             let next = match self.aside.pop_front() {
                 Some(aside) => Some(aside),
-                None => self.end.pop()?,
+                None => reached(self.end.pop())?,
             };
             let Some((index, entry)) = next else {
                 if self.end.arm() && !self.end.sleep()? {
@@ -213,7 +214,7 @@ impl Worker {
             }
             self.end.wait_for_blocks(true);
             let mut progressed = false;
-            while let Some((index, entry)) = self.end.pop()? {
+            while let Some((index, entry)) = reached(self.end.pop())? {
                 if entry.kind == down::RSP_RELEASE {
                     self.end.take_back(&entry);
                     progressed = true;
@@ -229,7 +230,7 @@ impl Worker {
     }
 
     fn push(&mut self, entry: &Entry) -> Result<(), Failed> {
-        let pushed = self.end.push(entry)?;
+        let pushed = reached(self.end.push(entry))?;
         if pushed { Ok(()) } else { Err("the completion ring is full".into()) }
     }
 }
@@ -245,6 +246,10 @@ fn bell_up() -> Result<RawFd, Failed> {
         }
     }
     Err("no eventfd is open".into())
+}
+
+fn reached<T>(result: Result<T, Unreachable>) -> Result<T, Failed> {
+    result.map_err(|_| "the processor broke the protocol: an impossible index".into())
 }
 
 /// As a kill from outside at this very point.

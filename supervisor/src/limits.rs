@@ -38,6 +38,9 @@ pub const WINDOW_BYTES_MIN: u64 = 10 * 1024;
 pub const LINGER_NS: u64 = 2 * S;
 /// While draining, an idle connection may still send a request for this long.
 pub const DRAIN_IDLE_NS: u64 = 500 * MS;
+/// While draining, a request that has begun must arrive within this. With the time that its refusal
+/// may linger, it stays below what a drain may take in all (10 s unless function.yaml says more).
+pub const DRAIN_ARRIVAL_NS: u64 = 5 * S;
 /// Accepting pauses for this long when descriptors run out.
 pub const ACCEPT_PAUSE_NS: u64 = 100 * MS;
 /// That accepting pauses is said this often.

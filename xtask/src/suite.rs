@@ -96,7 +96,9 @@ impl Steps<'_> {
             eprintln!("failed: {}", self.failed.join(", "));
         }
         let Tally { passed, failed } = self.total;
-        println!("{passed} passed, {failed} failed ({} min {} s)", seconds / 60, seconds % 60);
+        eprintln!("{} min {} s", seconds / 60, seconds % 60);
+        // Alone on its line: it is read by programs too.
+        println!("{passed} passed, {failed} failed");
         if self.failed.is_empty() { End::Passed } else { End::Failed }
     }
 }

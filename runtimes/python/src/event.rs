@@ -155,9 +155,7 @@ impl State {
             Field::Offset => values::number(py, header.offset),
             Field::Partition => values::number(py, u64::from(header.partition)),
             Field::Attempt => values::number(py, u64::from(attempt)),
-            Field::LastInBatch => {
-                values::truth(py, header.flags & event_flag::LAST_IN_BATCH != 0)
-            }
+            Field::LastInBatch => values::truth(py, header.flags & event_flag::LAST_IN_BATCH != 0),
             Field::Deadline if deadline_ns == 0 => py.None().into_bound(py),
             Field::Deadline => values::seconds(py, deadline_ns),
             Field::NumShards => match extra(view.get(header.ext), "num_shards") {
@@ -385,8 +383,8 @@ impl Event {
     fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         // What cannot be seen now counts as reachable, which is safe.
         let Ok(state) = self.state.try_lock() else { return Ok(()) };
-        let cells = state.cells.iter().flat_map(|cells| cells.iter().flatten());
-        cells.map(|value| visit.call(value)).collect()
+        let mut cells = state.cells.iter().flat_map(|cells| cells.iter().flatten());
+        cells.try_for_each(|value| visit.call(value))
     }
 
     fn forget(&self) {

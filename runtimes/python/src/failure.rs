@@ -66,10 +66,7 @@ fn write_chain(error: &Bound<'_, PyAny>, out: &mut String, seen: &mut Vec<usize>
         let context = error.getattr(intern!(py, "__context__"))?;
         (context, "During handling of the above exception, another exception occurred:")
     };
-    if !before.is_none()
-        && seen.len() < CHAIN_MAX
-        && !seen.contains(&(before.as_ptr() as usize))
-    {
+    if !before.is_none() && seen.len() < CHAIN_MAX && !seen.contains(&(before.as_ptr() as usize)) {
         write_chain(&before, out, seen)?;
         out.push_str(&format!("\n{sentence}\n\n"));
     }

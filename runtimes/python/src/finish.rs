@@ -54,8 +54,9 @@ pub fn finish<'py>(
     }
     let py = event.py();
     let answer = match result {
-        Ok(value) => reply::of(event.get(), value)
-            .unwrap_or_else(|error| unsendable(link, turn.claim, &error.into_value(py).into_bound(py))),
+        Ok(value) => reply::of(event.get(), value).unwrap_or_else(|error| {
+            unsendable(link, turn.claim, &error.into_value(py).into_bound(py))
+        }),
         Err(error) => failed(link, turn.claim, &error.into_value(py).into_bound(py)),
     };
     output::flush(turn.claim);

@@ -7,6 +7,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::ThreadId;
 
 use pyo3::prelude::*;
 use shim::{Down, Level, Offer, Origin, Reply, ReplyBody, ShimError, Worker};
@@ -25,6 +26,8 @@ static CURRENT_OF_TASK: OnceLock<Py<PyAny>> = OnceLock::new();
 pub struct Link {
     worker: Mutex<Worker>,
     bell: OwnedFd,
+    /// The thread that calls the handler.
+    thread: ThreadId,
     offer: Offer,
     triggers: Vec<Py<TriggerInfo>>,
 }
@@ -44,7 +47,8 @@ pub fn attach(py: Python<'_>, python_version: &str) -> Result<&'static Link, Shi
         .filter_map(|t| Py::new(py, TriggerInfo::of(py, &t.kind, &t.name)).ok())
         .collect();
     let worker = Mutex::new(worker);
-    let link = Link { worker, bell, offer, triggers };
+    let thread = std::thread::current().id();
+    let link = Link { worker, bell, thread, offer, triggers };
     Ok(LINK.get_or_init(|| link))
 }
 
@@ -101,6 +105,11 @@ impl Link {
     /// What the processor said at the start.
     pub fn offer(&self) -> &Offer {
         &self.offer
+    }
+
+    /// True for the thread that calls the handler.
+    pub fn is_served_by(&self, thread: ThreadId) -> bool {
+        self.thread == thread
     }
 
     /// The next thing to do, or a promise of the bell.

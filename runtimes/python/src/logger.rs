@@ -55,11 +55,7 @@ impl Logger {
     }
 
     /// The fields of this record and the bound ones, which win, as in nuclio.
-    fn fields_json(
-        &self,
-        py: Python<'_>,
-        fields: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Vec<u8>> {
+    fn fields_json(&self, py: Python<'_>, fields: Option<&Bound<'_, PyDict>>) -> PyResult<Vec<u8>> {
         let bound = self.bound.bind(py);
         match fields.filter(|fields| !fields.is_empty()) {
             Some(fields) if bound.is_empty() => Ok(json::dumps_lenient(fields)),
@@ -84,7 +80,7 @@ fn formatted<'py>(
     if args.is_empty() {
         return Ok(text);
     }
-    match text.rem(args).and_then(|text| Ok(text.str()?)) {
+    match text.rem(args).and_then(|text| text.str()) {
         Ok(formatted) => Ok(formatted),
         Err(_) => Ok(PyString::new(message.py(), &format!("{text} {args}"))),
     }

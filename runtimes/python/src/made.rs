@@ -112,7 +112,10 @@ pub fn header<'py>(
     let wanted = name.to_str()?;
     for pair in headers.call_method0(intern!(headers.py(), "items"))?.try_iter()? {
         let (key, value) = pair?.extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>()?;
-        if key.cast::<PyString>().is_ok_and(|k| k.to_str().is_ok_and(|k| k.eq_ignore_ascii_case(wanted))) {
+        if key
+            .cast::<PyString>()
+            .is_ok_and(|k| k.to_str().is_ok_and(|k| k.eq_ignore_ascii_case(wanted)))
+        {
             return Ok(value);
         }
     }

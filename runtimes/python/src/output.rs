@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
 
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
@@ -19,14 +20,29 @@ use crate::{buffer, link};
 /// A line that grows beyond this is cut into records.
 const LINE_BYTES_MAX: usize = rings::limits::LOG_RECORD_BYTES_MAX as usize - 256;
 
-/// Beginnings of lines that wait for their ends. Tasks that outlive their event could leave one each.
+/// Beginnings of lines that wait for their ends. Threads and tasks that outlive their event could
+/// leave one each.
 const PARTIAL_MAX: usize = 1024;
 
-/// Beginnings of lines, by event and stream; of each event at most one a stream.
-type Partial = HashMap<(u64, bool), Vec<u8>>;
+/// Whose line it is: without this, lines that are printed in pieces would mix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Owner {
+    /// An event, on the thread that serves.
+    Event(u64),
+    /// Any other thread.
+    Thread(ThreadId),
+}
+
+/// Beginnings of lines, by owner and stream.
+type Partial = HashMap<(Owner, bool), Vec<u8>>;
 static PARTIAL: Mutex<Option<Partial>> = Mutex::new(None);
 /// False while `PARTIAL` is empty, so that an event that prints nothing pays one load.
 static HAS_PARTIAL: AtomicBool = AtomicBool::new(false);
+
+fn owner(link: &link::Link, claim: u64) -> Owner {
+    let thread = std::thread::current().id();
+    if link.is_served_by(thread) { Owner::Event(claim) } else { Owner::Thread(thread) }
+}
 
 fn partial() -> MutexGuard<'static, Option<Partial>> {
     PARTIAL.lock().unwrap_or_else(PoisonError::into_inner)
@@ -52,6 +68,7 @@ pub fn write_stream<'py>(
 fn write(py: Python<'_>, is_error: bool, bytes: &[u8]) {
     let Some(link) = link::link() else { return write_real(is_error, bytes) };
     let claim = link::current_claim(py);
+    let owner = owner(link, claim);
     let mut lines = bytes.split(|byte| *byte == b'\n');
     let rest = lines.next_back().unwrap_or_default();
     let mut start = Vec::new();
@@ -60,11 +77,11 @@ fn write(py: Python<'_>, is_error: bool, bytes: &[u8]) {
         let mut guard = partial();
         let partial = guard.get_or_insert_default();
         let ends_line = rest.len() < bytes.len();
-        if ends_line && let Some(kept) = partial.remove(&(claim, is_error)) {
+        if ends_line && let Some(kept) = partial.remove(&(owner, is_error)) {
             start = kept;
         }
         if !rest.is_empty() {
-            let begun = partial.entry((claim, is_error)).or_default();
+            let begun = partial.entry((owner, is_error)).or_default();
             begun.extend_from_slice(rest);
             let begun = begun.len();
             waiting = if partial.len() > PARTIAL_MAX { usize::MAX } else { begun };
@@ -79,8 +96,8 @@ fn write(py: Python<'_>, is_error: bool, bytes: &[u8]) {
             log(link, is_error, claim, &std::mem::take(&mut start));
         }
     }
-    if waiting > LINE_BYTES_MAX {
-        flush(claim);
+    if waiting >= LINE_BYTES_MAX {
+        flush_partial(owner, claim);
     }
 }
 
@@ -100,18 +117,18 @@ fn log(link: &link::Link, is_error: bool, claim: u64, line: &[u8]) {
 #[inline]
 pub fn flush(claim: u64) {
     if HAS_PARTIAL.load(Ordering::Relaxed) {
-        flush_partial(claim);
+        flush_partial(Owner::Event(claim), claim);
     }
 }
 
 #[cold]
-fn flush_partial(claim: u64) {
+fn flush_partial(owner: Owner, claim: u64) {
     let mut kept = [false, true].map(|is_error| (is_error, Vec::new()));
     {
         let mut guard = partial();
         let Some(partial) = guard.as_mut() else { return };
         for (is_error, bytes) in &mut kept {
-            *bytes = partial.remove(&(claim, *is_error)).unwrap_or_default();
+            *bytes = partial.remove(&(owner, *is_error)).unwrap_or_default();
         }
         HAS_PARTIAL.store(!partial.is_empty(), Ordering::Relaxed);
     }
@@ -127,9 +144,12 @@ fn flush_partial(claim: u64) {
 pub fn flush_all() {
     // A child may have been forked in the middle of a write by another thread.
     let Ok(guard) = PARTIAL.try_lock() else { return };
-    let claims: Vec<u64> = guard.iter().flat_map(|p| p.keys().map(|(claim, _)| *claim)).collect();
+    let owners: Vec<Owner> = guard.iter().flat_map(|p| p.keys().map(|(owner, _)| *owner)).collect();
     drop(guard);
-    claims.into_iter().for_each(flush);
+    for owner in owners {
+        let claim = if let Owner::Event(claim) = owner { claim } else { 0 };
+        flush_partial(owner, claim);
+    }
 }
 
 /// Where text goes that no processor takes; an error there has nobody left to be told.

@@ -95,9 +95,9 @@ fn ready(py: Python<'_>, link: &Link, offer: &Offer) -> Result<Loaded, Refusal> 
     let load = py
         .import(intern!(py, "nuclio_sdk._load"))
         .map_err(|error| raised("the Python runtime is damaged", error))?;
-    let code = load
-        .call_method1(intern!(py, "load"), (&offer.code_path, &offer.handler))
-        .map_err(|error| refusal_of(py, &load, error).unwrap_or_else(|e| raised(&offer.code_path, e)))?;
+    let code = load.call_method1(intern!(py, "load"), (&offer.code_path, &offer.handler)).map_err(
+        |error| refusal_of(py, &load, error).unwrap_or_else(|e| raised(&offer.code_path, e)),
+    )?;
     let loaded = prepare(py, &load, &code, offer).map_err(|(what, error)| raised(what, error))?;
     let concurrency = if loaded.runner.is_some() { offer.max_inflight.max(1) } else { 1 };
     if let Err(error) = link.ready(concurrency) {
@@ -155,7 +155,5 @@ fn context<'py>(py: Python<'py>, offer: &Offer) -> PyResult<Bound<'py, PyAny>> {
     named.set_item(intern!(py, "function_name"), &offer.function)?;
     named.set_item(intern!(py, "function_version"), &offer.version)?;
     named.set_item(intern!(py, "namespace"), &offer.namespace)?;
-    py.import(intern!(py, "nuclio_sdk"))?
-        .getattr(intern!(py, "Context"))?
-        .call((), Some(&named))
+    py.import(intern!(py, "nuclio_sdk"))?.getattr(intern!(py, "Context"))?.call((), Some(&named))
 }

@@ -4,9 +4,7 @@ use super::inflight::{ClaimKey, ClaimState, EventKey, Place, WorkerKey, WorkerSt
 use super::reactor::Data;
 use super::verdict::{Action, End, Request, request_reply};
 use crate::crossing::{DeathCause, ToPool};
-use crate::limits::{
-    CANCEL_GRACE_NS_MIN, DRAIN_IDLE_NS, RECALL_AFTER_NS_MIN, RECALL_AFTER_TIMES, TICK_NS,
-};
+use crate::limits::{CANCEL_GRACE_NS_MIN, RECALL_AFTER_NS_MIN, RECALL_AFTER_TIMES, TICK_NS};
 
 /// Compact the deadlines of a trigger when more than this many are of ended events.
 const STALE_DEADLINES_MAX: usize = 4096;
@@ -229,9 +227,7 @@ impl Data {
     /// Moves a drain on: idle connections close, then workers stop, then all is over.
     pub fn progress_drain(&mut self) {
         let Some(since) = self.draining else { return };
-        if self.clock.now_ns >= since + DRAIN_IDLE_NS {
-            self.close_idle();
-        }
+        self.end_waiting_for_clients(self.clock.now_ns.saturating_sub(since));
         if self.conn_count > 0 || self.events.values().any(|e| e.place != Place::Ended) {
             return;
         }

@@ -94,7 +94,8 @@ class Floods(FaultCase):
                 dropped = self.processor.counter("log_dropped") - before
                 print(f"\n50 MB by {word}: {kept} of 500000 lines kept, {dropped} dropped")
                 self.assertGreater(kept, LINES_KEPT_MIN)
-                self.assertEqual(kept + dropped, 500_000)
+                # The words of the worker that ended in `settle` may be among them.
+                self.assertAlmostEqual(kept + dropped, 500_000, delta=3)
                 self.wait_record(level="warn", text="dropped")
 
     def settle(self):

@@ -79,7 +79,8 @@ pub fn read_notes(folder: &Path) -> Result<Vec<Note>, String> {
             return Err(format!("{} ends within a note", path.display()));
         }
         for note in bytes.chunks_exact(NOTE_BYTES) {
-            let long = |at: usize| note[at..at + 8].iter().rev().fold(0, |n, b| n << 8 | u64::from(*b));
+            let long =
+                |at: usize| note[at..at + 8].iter().rev().fold(0, |n, b| n << 8 | u64::from(*b));
             let both = long(16);
             let (pid, attempt) = (both as u32, (both >> 32) as u32);
             notes.push(Note { id: long(0), begun_ns: long(8), pid, attempt });
@@ -278,7 +279,8 @@ impl Case<'_> {
         let Some(died) = ends.died_ns.get(&first.pid).copied() else { return };
         // A log line may tell of a death later than the event was given again.
         let waited = second.begun_ns.saturating_sub(died.max(first.begun_ns));
-        let was_stopped = ends.stopped_pids.get(&second.pid).is_some_and(|at| *at < second.begun_ns);
+        let was_stopped =
+            ends.stopped_pids.get(&second.pid).is_some_and(|at| *at < second.begun_ns);
         let was_up = first_noted.get(&second.pid).is_some_and(|at| *at < died);
         if was_up && !was_stopped {
             account.redispatch_ns.push(waited);
@@ -298,7 +300,13 @@ impl Case<'_> {
             ms(self.line.ended_ns)
         );
         for note in self.notes {
-            let _ = write!(told, "; attempt {} on {} at {:.3}", note.attempt, note.pid, ms(note.begun_ns));
+            let _ = write!(
+                told,
+                "; attempt {} on {} at {:.3}",
+                note.attempt,
+                note.pid,
+                ms(note.begun_ns)
+            );
             if let Some(at) = ends.stopped_pids.get(&note.pid) {
                 let _ = write!(told, ", stopped at {:.3}", ms(*at));
             }

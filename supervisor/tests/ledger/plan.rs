@@ -239,12 +239,11 @@ impl Asked {
 
     pub fn write_request(&self, out: &mut Vec<u8>) {
         let (method, path) = (self.method.token(), self.path());
-        out.extend_from_slice(
-            format!("{method} {path} HTTP/1.1\r\nHost: ledger\r\n").as_bytes(),
-        );
+        out.extend_from_slice(format!("{method} {path} HTTP/1.1\r\nHost: ledger\r\n").as_bytes());
         if self.method != Method::Get {
             let length = self.body_bytes;
-            let lines = format!("Content-Type: application/octet-stream\r\nContent-Length: {length}\r\n");
+            let lines =
+                format!("Content-Type: application/octet-stream\r\nContent-Length: {length}\r\n");
             out.extend_from_slice(lines.as_bytes());
         }
         out.extend_from_slice(b"\r\n");

@@ -103,7 +103,8 @@ impl Processor {
                 let runtime = at("runtimes/native");
                 fs::create_dir_all(&runtime).map_err(text)?;
                 let program = Value::from(programs.failpoints.to_string_lossy()).to_string();
-                let file = format!("id = \"native\"\nnames = [\"native\"]\ncommand = [{program}]\n");
+                let file =
+                    format!("id = \"native\"\nnames = [\"native\"]\ncommand = [{program}]\n");
                 fs::write(runtime.join("runtime.toml"), file).map_err(text)?;
                 fs::write(at("handler.py"), "").map_err(text)?;
                 command.arg("--runtimes").arg(at("runtimes"));
@@ -166,7 +167,11 @@ impl Processor {
         wait_until(limit, || {
             let rows = self.workers()?;
             let ready = rows.iter().filter(|row| row.state == "ready").count();
-            if ready == count { Ok(()) } else { Err(format!("{ready} of {count} workers are ready: {rows:?}")) }
+            if ready == count {
+                Ok(())
+            } else {
+                Err(format!("{ready} of {count} workers are ready: {rows:?}"))
+            }
         })
     }
 
@@ -328,7 +333,8 @@ fn unix_ns(time: &str) -> Option<u64> {
     let days = year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - 719_468;
     let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
     let mut parts = clock.split(':');
-    let seconds = number(parts.next()?)? * 3600 + number(parts.next()?)? * 60 + number(parts.next()?)?;
+    let seconds =
+        number(parts.next()?)? * 3600 + number(parts.next()?)? * 60 + number(parts.next()?)?;
     let nanos: u64 = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
     Some((days * 86_400 + seconds) as u64 * 1_000_000_000 + nanos)
 }

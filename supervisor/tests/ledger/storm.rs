@@ -133,13 +133,18 @@ fn settle(processor: &mut Processor, before: &Value, account: &mut Account) {
     let settled = wait_until(SETTLE_LIMIT, || {
         let now = processor.stats()?;
         let slots = used_slots(&now);
-        let rest: Vec<(&str, u64, u64)> = ["pending", "in_flight", "connections", "open_descriptors"]
-            .into_iter()
-            .map(|name| (name, count(&now, name), count(before, name)))
-            .chain([("slots", slots, used_slots(before))])
-            .filter(|(_, now, before)| now != before)
-            .collect();
-        if rest.is_empty() { Ok(()) } else { Err(format!("left over (name, now, before): {rest:?}")) }
+        let rest: Vec<(&str, u64, u64)> =
+            ["pending", "in_flight", "connections", "open_descriptors"]
+                .into_iter()
+                .map(|name| (name, count(&now, name), count(before, name)))
+                .chain([("slots", slots, used_slots(before))])
+                .filter(|(_, now, before)| now != before)
+                .collect();
+        if rest.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("left over (name, now, before): {rest:?}"))
+        }
     });
     if let Err(why) = settled {
         account.add_fault(&why);

@@ -112,79 +112,54 @@ impl Data {
     /// Adds bytes that were read into private memory to the body, through its decoder.
     pub fn take_body_bytes(&mut self, id: ConnId, mut bytes: &[u8]) {
         let Some(mut receiving) = self.take_receiving(id) else { return };
-        let Some(conn) = self.conn(id) else { return };
-        let trigger = conn.trigger;
-        let body_max = self.triggers[trigger as usize].body_bytes_max;
-        let mut fault: Option<Reject> = None;
-        let mut too_large = false;
-        let mut done = false;
-        loop {
-            let data = match &mut receiving.framing {
-                Arriving::Length(total) => {
-                    let total = *total;
-                    let left = total - receiving.filled - receiving.private.len();
-                    let n = bytes.len().min(left);
-                    let (data, rest) = bytes.split_at(n);
-                    bytes = rest;
-                    done = n == left;
-                    if receiving.room > 0 || self.add_slots(trigger, &mut receiving, total) {
-                        fill(&mut self.slots, &mut receiving, data);
-                    } else {
-                        receiving.private.extend_from_slice(data);
-                    }
-                    break;
-                }
-                Arriving::Chunked(decoder) => match decoder.next(bytes) {
-                    Ok(Step::NeedMore { .. }) => {
-                        bytes = &[];
-                        let have = (receiving.filled + receiving.private.len()) as u64;
-                        // Saturating: a chunk may announce 2^64 - 1 bytes.
-                        too_large = have.saturating_add(decoder.announced_bytes()) > body_max;
-                        break;
-                    }
-                    Ok(Step::Data { range }) => {
-                        let data = &bytes[range.clone()];
-                        bytes = &bytes[range.end..];
-                        let have = receiving.filled + receiving.private.len() + data.len();
-                        let whole = (have as u64).saturating_add(decoder.announced_bytes());
-                        too_large = whole > body_max;
-                        data
-                    }
-                    Ok(Step::End { consumed }) => {
-                        bytes = &bytes[consumed..];
-                        done = true;
-                        break;
-                    }
-                    Err(reject) => {
-                        fault = Some(reject);
-                        break;
-                    }
-                },
-            };
-            if too_large {
-                break;
+        let Some(trigger) = self.conn(id).map(|c| c.trigger) else { return };
+        let arrived = match receiving.framing {
+            Arriving::Length(total) => self.take_length(trigger, &mut receiving, total, &mut bytes),
+            Arriving::Chunked(_) => {
+                let body_max = self.triggers[trigger as usize].body_bytes_max;
+                take_chunks(&mut receiving, body_max, &mut bytes)
             }
-            receiving.private.extend_from_slice(data);
-        }
+        };
         self.move_to_slots(trigger, &mut receiving);
         let starved = receiving.starved;
         self.put_receiving(id, receiving);
-        if too_large {
-            self.refuse(id, 413, b"The request body is larger than maxRequestBodySize.");
-        } else if let Some(reject) = fault {
-            self.reject(id, reject);
-        } else if starved {
-            self.starved.push_back(id);
-            // What is behind this body stays with it until it has slots.
-            if let Some(conn) = self.conn(id) {
-                conn.inbuf.extend_from_slice(bytes);
+        match arrived {
+            Arrived::TooLarge => {
+                self.refuse(id, 413, b"The request body is larger than maxRequestBodySize.");
             }
-        } else if done {
-            if let Some(conn) = self.conn(id) {
-                conn.inbuf.extend_from_slice(bytes);
+            Arrived::Fault(reject) => self.reject(id, reject),
+            Arrived::Part if !starved => {}
+            Arrived::Part | Arrived::Whole => {
+                // What is behind this body stays with it, also until it has slots.
+                if let Some(conn) = self.conn(id) {
+                    conn.inbuf.extend_from_slice(bytes);
+                }
+                if starved {
+                    self.starved.push_back(id);
+                } else {
+                    self.finish_body(id);
+                }
             }
-            self.finish_body(id);
         }
+    }
+
+    /// Takes what belongs to a body of known length, into its slots if it has or gets them.
+    fn take_length(
+        &mut self,
+        trigger: u16,
+        receiving: &mut Receiving,
+        total: usize,
+        bytes: &mut &[u8],
+    ) -> Arrived {
+        let left = total - receiving.received();
+        let (data, rest) = bytes.split_at(bytes.len().min(left));
+        *bytes = rest;
+        if receiving.room > 0 || self.add_slots(trigger, receiving, total) {
+            fill(&mut self.slots, receiving, data);
+        } else {
+            receiving.private.extend_from_slice(data);
+        }
+        if data.len() == left { Arrived::Whole } else { Arrived::Part }
     }
 
     /// Gives private bytes slots where the body is too large to stay private.
@@ -287,6 +262,48 @@ impl Data {
             self.begin_event(id, &whole, &head, &receiving.lines);
         } else {
             self.begin_large_event(id, &head_bytes, receiving);
+        }
+    }
+}
+
+/// What the bytes of a body were.
+enum Arrived {
+    /// More must come.
+    Part,
+    /// The body is complete.
+    Whole,
+    /// It is larger than allowed, or says that it will be.
+    TooLarge,
+    /// It breaks its framing.
+    Fault(Reject),
+}
+
+/// Takes what belongs to a chunked body, into private memory.
+fn take_chunks(receiving: &mut Receiving, body_max: u64, bytes: &mut &[u8]) -> Arrived {
+    let Arriving::Chunked(decoder) = &mut receiving.framing else { return Arrived::Part };
+    loop {
+        let step = match decoder.next(bytes) {
+            Ok(step) => step,
+            Err(reject) => return Arrived::Fault(reject),
+        };
+        let end = match &step {
+            Step::NeedMore { .. } => bytes.len(),
+            Step::Data { range } => range.end,
+            Step::End { consumed } => *consumed,
+        };
+        if let Step::Data { range } = &step {
+            receiving.private.extend_from_slice(&bytes[range.clone()]);
+        }
+        *bytes = &bytes[end..];
+        let have = (receiving.filled + receiving.private.len()) as u64;
+        // Saturating: a chunk may announce 2^64 - 1 bytes.
+        if have.saturating_add(decoder.announced_bytes()) > body_max {
+            return Arrived::TooLarge;
+        }
+        match step {
+            Step::NeedMore { .. } => return Arrived::Part,
+            Step::Data { .. } => {}
+            Step::End { .. } => return Arrived::Whole,
         }
     }
 }

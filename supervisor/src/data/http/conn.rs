@@ -11,6 +11,7 @@ use super::parse::{Head, Header};
 use super::respond::{Asker, BodyFraming};
 use super::send::Out;
 use crate::data::inflight::EventKey;
+use crate::limits::{DRAIN_ARRIVAL_NS, DRAIN_IDLE_NS};
 
 /// A connection in the table, with a generation so that a late wake-up finds nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Conn {
     /// Look at `inbuf` again when it has this many bytes.
     pub need: usize,
     pub asker: Asker,
+    /// Bytes of a further request came with the present one.
+    pub has_more: bool,
     pub grant: Option<Grant>,
     /// Lines for `Grant::Reflect`.
     pub reflected: Vec<u8>,
@@ -123,6 +126,7 @@ impl Conn {
             inbuf: Vec::new(),
             need: 0,
             asker: Asker::UNKNOWN,
+            has_more: false,
             grant: None,
             reflected: Vec::new(),
             event: None,
@@ -136,6 +140,15 @@ impl Conn {
             in_short: false,
             in_long: false,
             in_again: false,
+        }
+    }
+
+    /// How long it may stay after a drain has begun; `None` while it waits for us.
+    pub fn drain_limit_ns(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Head if self.is_idle() => Some(DRAIN_IDLE_NS),
+            Phase::Head | Phase::Body(_) => Some(DRAIN_ARRIVAL_NS),
+            Phase::Waiting | Phase::Replying | Phase::Lingering { .. } => None,
         }
     }
 

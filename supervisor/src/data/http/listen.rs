@@ -13,9 +13,11 @@ use crate::data::inflight::Place;
 use crate::data::reactor::{Data, GENERATION_MASK, Wake};
 use crate::data::timers::{Claimed, TimerQueue};
 use crate::limits::{
-    ACCEPT_PAUSE_NS, ACCEPT_WARNING_NS, ACCEPTS_PER_TURN_MAX, DRAIN_IDLE_NS, HEAD_TIMEOUT_NS,
-    IDLE_TIMEOUT_NS, LINGER_NS, WINDOW_BYTES_MIN, WINDOW_NS,
+    ACCEPT_PAUSE_NS, ACCEPT_WARNING_NS, ACCEPTS_PER_TURN_MAX, HEAD_TIMEOUT_NS, IDLE_TIMEOUT_NS,
+    LINGER_NS, WINDOW_BYTES_MIN, WINDOW_NS,
 };
+
+const TOO_SLOW: &[u8] = b"The request took too long to arrive.";
 
 /// A trigger's listener; gone once draining.
 pub struct Listener {
@@ -238,9 +240,9 @@ impl Data {
     pub fn next_connection_timer_ns(&mut self) -> Option<u64> {
         self.expire_connections(0);
         let resume = (self.accept_paused_until_ns != 0).then_some(self.accept_paused_until_ns);
-        let drain = self.draining.map(|since| since + DRAIN_IDLE_NS).filter(|_| {
-            // Only while there is an idle connection to close.
-            self.conns.iter().flatten().any(|c| c.is_idle())
+        let drain = self.draining.and_then(|since| {
+            let limits = self.conns.iter().flatten().filter_map(|conn| conn.drain_limit_ns());
+            limits.min().map(|limit| since + limit)
         });
         let queues = [&self.short_timers, &self.long_timers, &self.linger_timers];
         let timers = queues.into_iter().filter_map(TimerQueue::next_due_ns);
@@ -331,7 +333,7 @@ impl Data {
             }
             Phase::Head | Phase::Body(_) => {
                 self.counters.connections_cut += 1;
-                self.refuse(id, 408, b"The request took too long to arrive.");
+                self.refuse(id, 408, TOO_SLOW);
                 self.feed_starved();
             }
             Phase::Replying => {
@@ -375,19 +377,26 @@ impl Data {
         }
     }
 
-    /// Closes connections that are idle although the processor drains.
-    pub fn close_idle(&mut self) {
-        let idle: Vec<ConnId> = self
+    /// While draining: closes connections that are idle, and refuses requests that do not arrive.
+    pub fn end_waiting_for_clients(&mut self, draining_ns: u64) {
+        let over: Vec<(ConnId, bool)> = self
             .conns
             .iter()
             .enumerate()
             .filter_map(|(index, conn)| {
-                let conn = conn.as_ref().filter(|c| c.is_idle())?;
-                Some(ConnId { index: index as u32, generation: conn.generation })
+                let conn = conn.as_ref()?;
+                conn.drain_limit_ns().filter(|limit| draining_ns >= *limit)?;
+                let id = ConnId { index: index as u32, generation: conn.generation };
+                Some((id, conn.is_idle()))
             })
             .collect();
-        for id in idle {
-            self.close(id);
+        for (id, is_idle) in over {
+            if is_idle {
+                self.close(id);
+            } else {
+                self.counters.connections_cut += 1;
+                self.refuse(id, 408, TOO_SLOW);
+            }
         }
     }
 }

@@ -186,17 +186,16 @@ impl Data {
 
     /// A whole head is at the front of `buf`.
     fn take_head(&mut self, id: ConnId, buf: &[u8], head: &Head, lines: &[Header]) -> Taken {
-        let draining = self.draining.is_some();
         let Some(conn) = self.conn(id) else { return Taken::Request(buf.len()) };
         let trigger = conn.trigger as usize;
         conn.used = true;
         conn.asker = Asker::of(head);
-        conn.asker.keep_alive &= !draining;
         let body_bytes = match head.framing {
             Framing::None => 0,
             Framing::Length(n) => n,
             Framing::Chunked => u64::MAX,
         };
+        conn.has_more = buf.len() as u64 > body_bytes.saturating_add(head.head_len as u64);
         if head.framing != Framing::Chunked && body_bytes > self.triggers[trigger].body_bytes_max {
             self.refuse(id, 413, b"The request body is larger than maxRequestBodySize.");
             return Taken::Request(buf.len());
@@ -263,7 +262,7 @@ impl Data {
                 true
             }
             CorsVerdict::Preflight | CorsVerdict::BadPreflight => {
-                let asker = self.conn(id).map_or(Asker::UNKNOWN, |c| c.asker);
+                let asker = self.asker(id);
                 let mut out = Vec::new();
                 let promise = match verdict {
                     CorsVerdict::Preflight => {

@@ -98,7 +98,7 @@ impl Data {
         headers: HeaderBlock<'_>,
         length: Option<u64>,
     ) -> super::respond::Promise {
-        let draining = self.draining.is_some();
+        let asker = self.asker(id);
         let mut extra = Vec::new();
         if let Some(logs) = self.events.get(key).and_then(|event| event.logs.as_ref()) {
             log_lines::append(&mut extra, logs);
@@ -106,8 +106,6 @@ impl Data {
         let Some(conn) = self.conns[id.index as usize].as_deref() else {
             return super::respond::Promise { body: BodyFraming::None, keep_alive: false };
         };
-        let mut asker = conn.asker;
-        asker.keep_alive &= !draining;
         let cors = self.triggers[conn.trigger as usize].cors.as_ref();
         let cors_lines: &[u8] = match (cors, conn.grant) {
             (Some(_), Some(super::cors::Grant::Reflect)) => &conn.reflected,
@@ -418,18 +416,26 @@ impl Data {
         }
     }
 
+    /// Whom a reply is for. While draining, a connection goes on only for requests of which
+    /// something has been read already.
+    pub fn asker(&self, id: ConnId) -> Asker {
+        let conn = self.conns.get(id.index as usize).and_then(|conn| conn.as_deref());
+        let Some(conn) = conn else { return Asker::UNKNOWN };
+        let mut asker = conn.asker;
+        asker.keep_alive &= self.draining.is_none() || conn.has_more || !conn.inbuf.is_empty();
+        asker
+    }
+
     /// A whole reply of ours: status and text.
     pub fn reply_text(&mut self, id: ConnId, status: u16, text: &[u8]) {
         self.reply_body(id, status, TEXT, text);
     }
 
     fn reply_body(&mut self, id: ConnId, status: u16, kind: FieldValue<'_>, body: &[u8]) {
-        let draining = self.draining.is_some();
+        let asker = self.asker(id);
         let mut out = std::mem::take(&mut self.head_buf);
         out.clear();
         if let Some(conn) = self.conns[id.index as usize].as_deref() {
-            let mut asker: Asker = conn.asker;
-            asker.keep_alive &= !draining;
             let cors = self.triggers[conn.trigger as usize].cors.as_ref();
             let cors_lines: &[u8] = match (cors, conn.grant) {
                 (Some(_), Some(super::cors::Grant::Reflect)) => &conn.reflected,

@@ -30,7 +30,7 @@ def forges(context, event, argument):
     record = '{"time":"2020-01-01T00:00:00Z","level":"error","message":"forged"}'
     print("begin\r\n" + record)
     context.logger.info(f"line\n{record}\x1b[2J\0end")
-    context.logger.info_with("with", level="fatal", message="other", time=1, event_id="mine")
+    context.logger.info_with("with", level="fatal", time=1, event_id="mine", function="other")
     return event.id
 
 
