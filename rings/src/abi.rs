@@ -313,44 +313,45 @@ pub const fn unblock(block: u64) -> (u32, u32) {
     ((block >> 32) as u32, block as u32)
 }
 
-/// Where the words of segment D live; written by the processor, one cache line each.
+/// Where the words of segment D live; written by the processor. 128 bytes apart: caches fetch lines
+/// in pairs, and a word that one side polls must not share a pair with one that changes often.
 pub mod d_word {
     /// Tail of the submission ring.
     pub const SQ_TAIL: usize = 0x000;
     /// Head of the completion ring.
-    pub const CQ_HEAD: usize = 0x040;
+    pub const CQ_HEAD: usize = 0x080;
     /// Where the processor went to sleep on the completion ring.
-    pub const CQ_WAKE_AT: usize = 0x080;
+    pub const CQ_WAKE_AT: usize = 0x100;
     /// Where the processor began to wait for room in the submission ring.
-    pub const SQ_SPACE_WAKE_AT: usize = 0x0c0;
+    pub const SQ_SPACE_WAKE_AT: usize = 0x180;
     /// Bytes of the log ring taken so far.
-    pub const LOG_HEAD: usize = 0x100;
+    pub const LOG_HEAD: usize = 0x200;
     /// Where the processor went to sleep on the log ring.
-    pub const LOG_WAKE_AT: usize = 0x140;
+    pub const LOG_WAKE_AT: usize = 0x280;
     /// Entries of the submission ring before this one are taken back.
-    pub const RECALL: usize = 0x180;
+    pub const RECALL: usize = 0x300;
     /// Cancelled generations, one u32 a tag.
     pub const CANCEL: usize = 0x1000;
 }
 
-/// Where the words of segment U live; written by the worker, one cache line each.
+/// Where the words of segment U live; written by the worker, 128 bytes apart like those of D.
 pub mod u_word {
     /// Tail of the completion ring.
     pub const CQ_TAIL: usize = 0x000;
     /// Head of the submission ring.
-    pub const SQ_HEAD: usize = 0x040;
+    pub const SQ_HEAD: usize = 0x080;
     /// Where the worker went to sleep on the submission ring.
-    pub const SQ_WAKE_AT: usize = 0x080;
+    pub const SQ_WAKE_AT: usize = 0x100;
     /// Where the worker began to wait for room in the completion ring.
-    pub const CQ_SPACE_WAKE_AT: usize = 0x0c0;
+    pub const CQ_SPACE_WAKE_AT: usize = 0x180;
     /// One more than the last entry begun.
-    pub const STARTED: usize = 0x100;
+    pub const STARTED: usize = 0x200;
     /// Bytes of the log ring written so far.
-    pub const LOG_TAIL: usize = 0x140;
+    pub const LOG_TAIL: usize = 0x280;
     /// Log records that found no room, counted.
-    pub const LOG_DROPPED: usize = 0x180;
+    pub const LOG_DROPPED: usize = 0x300;
     /// 1 while the worker waits for blocks of its arena to come back.
-    pub const ARENA_WAIT: usize = 0x1c0;
+    pub const ARENA_WAIT: usize = 0x380;
     /// The completion ring's entries.
     pub const ENTRIES: usize = 0x1000;
 }

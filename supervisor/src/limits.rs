@@ -16,6 +16,9 @@ pub const READ_BYTES: usize = 20 * 1024;
 pub const BODY_PRIVATE_BYTES_MAX: usize = 16 * 1024;
 /// Share of the event memory that bodies on their way in may take: half.
 pub const UPLOAD_SHARE_DIVISOR: u64 = 2;
+/// More than a body's slots can hold beyond its bytes: those that a growing body began with, and the
+/// rest of its last one.
+pub const UPLOAD_ROUNDING_BYTES: u64 = 2 << 20;
 /// Private memory for replies that slow clients have not taken, over all connections.
 pub const REPLY_BUFFER_BYTES_MAX: usize = 64 << 20;
 /// A reply that waits in worker memory for its client longer than this is moved to private memory.

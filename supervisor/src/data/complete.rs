@@ -20,6 +20,7 @@ impl Data {
         if let Some(key) = self.worker_key(number) {
             self.counters.bells_up += 1;
             self.undrained.push(key);
+            self.workers[key].silent_since_ns = 0;
         }
     }
 

@@ -231,15 +231,18 @@ impl Data {
         if self.conn_count > 0 || self.events.values().any(|e| e.place != Place::Ended) {
             return;
         }
-        let ready: Vec<WorkerKey> = self
-            .workers
-            .iter()
-            .filter(|(_, w)| matches!(w.state, WorkerState::Ready | WorkerState::Starting))
-            .map(|(key, _)| key)
-            .collect();
-        for key in ready {
-            self.workers[key].state = WorkerState::Retiring;
-            self.stop_if_idle(key);
+        let alive: Vec<(WorkerKey, WorkerState)> =
+            self.workers.iter().map(|(key, worker)| (key, worker.state)).collect();
+        for (key, state) in alive {
+            match state {
+                // It has done nothing yet, and may take a minute until it would read a request.
+                WorkerState::Starting => self.kill(key, DeathCause::Asked),
+                WorkerState::Ready => {
+                    self.workers[key].state = WorkerState::Retiring;
+                    self.stop_if_idle(key);
+                }
+                _ => {}
+            }
         }
     }
 

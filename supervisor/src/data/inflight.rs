@@ -127,6 +127,8 @@ pub struct Worker {
     /// Asked to retire: killed at the latest then.
     pub kill_at_ns: u64,
     pub was_ready: bool,
+    /// An answer was found that no bell had told of, and none has rung since; 0 = no.
+    pub silent_since_ns: u64,
 }
 
 /// What a worker may be given.

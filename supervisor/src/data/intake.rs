@@ -46,6 +46,7 @@ impl Data {
             cause: DeathCause::Itself,
             kill_at_ns: 0,
             was_ready: false,
+            silent_since_ns: 0,
         };
         let key = self.workers.insert(worker);
         if self.watch_worker(key).is_err() {

@@ -37,6 +37,8 @@ class FaultCase(ProcessorCase):
 
     env = {"NUCLIO_LOG_FORMAT": "json"}
     workers = 1
+    # Answered with 200 by every worker that is well.
+    probe = "/ok"
 
     @classmethod
     def setUpClass(cls):
@@ -54,7 +56,7 @@ class FaultCase(ProcessorCase):
             lambda: f"all workers ready again: {self.processor.workers()}",
         )
         super().tearDown()
-        self.assertEqual(self.ask("GET", "/ok").status, 200)
+        self.assertEqual(self.ask("GET", self.probe).status, 200)
 
     def ask(self, method, path, body=None, headers=()):
         return ask(self.http, method, path, body, headers)

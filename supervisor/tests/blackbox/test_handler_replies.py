@@ -7,7 +7,7 @@ import unittest
 
 from faults import FaultCase, function
 from processor import Processor, http_trigger, wait_until
-from wire import Client, pattern
+from wire import Client, ask, pattern
 
 MIB = 1 << 20
 
@@ -155,6 +155,8 @@ class Kept(FaultCase):
     """What a handler keeps of an event stays right, whatever comes after it."""
 
     code = function("answers")
+    spec = {"triggers": http_trigger(workerAvailabilityTimeoutMilliseconds=500)}
+    keeps_workers = False
 
     def used(self):
         return sum(one["used"] for one in self.processor.stats()["slots"].values())
@@ -218,6 +220,21 @@ class Kept(FaultCase):
         wait_until(lambda: self.used() == before, "every slot is given back")
         self.assertEqual(self.ask("POST", "/keep_view", pattern(MIB)).status, 200)
         self.assertEqual(self.ask("GET", "/let_go").body, b"gone")
+
+    def test_more_views_than_a_worker_may_keep(self):
+        """Nobody can tell it to let go when it gets no event any more: it must not stay so."""
+        with Processor(self.code, self.spec) as processor:
+            processor.wait_ready()
+            with Client(processor.http) as client:
+                kept = 0
+                while kept < 1500 and client.ask("POST", "/keep_view", b"small").status == 200:
+                    kept += 1
+            print(f"\n{kept} views kept")
+            wait_until(lambda: ask(processor.http, "GET", "/let_go").status == 200, "events are served")
+            wait_until(
+                lambda: sum(one["used"] for one in processor.stats()["slots"].values()) == 0,
+                "every slot is given back",
+            )
 
     def test_a_worker_that_dies_gives_everything_back(self):
         with Processor(self.code) as processor:

@@ -215,6 +215,13 @@ class LittleMemory(unittest.TestCase):
         self.assertEqual(self.processor.stop(), 0)
         return statuses
 
+    def test_the_largest_body_that_may_come_finds_room(self):
+        body = pattern(4 * MIB)
+        for whole in [request("POST", "/digest", body), chunked(body, (70_000,), "/digest")]:
+            self.assertEqual(self.upload(whole), 200)
+        self.processor.wait_census(self.before)
+        self.assertEqual(self.processor.stop(), 0)
+
     def test_known_lengths_take_turns(self):
         statuses = self.upload_all([request("POST", "/digest", pattern(3 * MIB))] * 12)
         self.assertEqual(statuses, [200] * 12)

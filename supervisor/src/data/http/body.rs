@@ -190,7 +190,9 @@ impl Data {
     }
 
     fn add_slots(&mut self, trigger: u16, receiving: &mut Receiving, bytes: usize) -> bool {
-        let share = self.slots.total_bytes() / UPLOAD_SHARE_DIVISOR;
+        // In little memory, the largest body that is allowed must still find room when it is alone.
+        let alone = self.triggers[trigger as usize].body_bytes_max + UPLOAD_ROUNDING_BYTES;
+        let share = (self.slots.total_bytes() / UPLOAD_SHARE_DIVISOR).max(alone);
         if self.upload_bytes + bytes as u64 > share {
             return false;
         }
