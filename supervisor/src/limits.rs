@@ -19,6 +19,8 @@ pub const UPLOAD_SHARE_DIVISOR: u64 = 2;
 /// More than a body's slots can hold beyond its bytes: those that a growing body began with, and the
 /// rest of its last one.
 pub const UPLOAD_ROUNDING_BYTES: u64 = 2 << 20;
+/// A body up to this size is copied behind its head: cheaper than to name two ranges to the kernel.
+pub const SMALL_REPLY_BYTES: usize = 2048;
 /// Private memory for replies that slow clients have not taken, over all connections.
 pub const REPLY_BUFFER_BYTES_MAX: usize = 64 << 20;
 /// A reply that waits in worker memory for its client longer than this is moved to private memory.

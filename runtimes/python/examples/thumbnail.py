@@ -35,11 +35,12 @@ def handler(context, event):
         return 400, "The image is broken or too large.\n"
 
     kind = image.format
+    out = io.BytesIO()
     try:
         image.thumbnail((size, size))
+        # An image that is small enough already is decoded only now.
+        image.save(out, kind)
     except (OSError, ValueError, SyntaxError):
         return 400, "The image is broken.\n"
-    out = io.BytesIO()
-    image.save(out, kind)
     context.logger.info_with("thumbnail made", format=kind, width=image.width, height=image.height)
     return context.Response(body=out.getvalue(), content_type=CONTENT_TYPES[kind])

@@ -35,7 +35,7 @@ def handler(context, event):
 
     try:
         hook = json.loads(bytes(body))
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter for a body of nothing but brackets
         return 400, "The body is not JSON.\n"
     if not isinstance(hook, dict):
         return 400, "The body is not a JSON object.\n"

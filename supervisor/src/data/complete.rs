@@ -104,9 +104,8 @@ impl Data {
             let why = "the body is outside the event's";
             return Err(Violation::Claim { kind: rings::abi::up::RESPONSE, claim: r.claim, why });
         }
-        if self.events.get(event_key).is_some_and(|e| e.logs.is_some()) {
-            self.drain_logs_to(key, r.log_position)?;
-        }
+        // What the handler wrote belongs to this event, and after the answer nobody could tell.
+        self.drain_logs_to(key, r.log_position)?;
         if given_up {
             let block = r.block;
             self.piece_done(super::http::send::Done::Block { worker: key, block, credit: None });

@@ -160,7 +160,7 @@ class Exec(unittest.TestCase):
 
     def test_no_such_function(self):
         code, out, err = self.exec("functoin")
-        self.assertEqual((code, out), (2, b""), err)
+        self.assertEqual((code, out), (1, b""), err)
         self.assertIn("function", err)
         self.assertEqual(err.count("\n"), 1, err)
 

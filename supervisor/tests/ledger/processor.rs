@@ -103,8 +103,10 @@ impl Processor {
                 let runtime = at("runtimes/native");
                 fs::create_dir_all(&runtime).map_err(text)?;
                 let program = Value::from(programs.failpoints.to_string_lossy()).to_string();
-                let file =
-                    format!("id = \"native\"\nnames = [\"native\"]\ncommand = [{program}]\n");
+                let file = format!(
+                    "id = \"native\"\nnames = [\"native\"]\ncommand = [\"{{interpreter}}\"]\n\
+                     interpreter = {program}\n"
+                );
                 fs::write(runtime.join("runtime.toml"), file).map_err(text)?;
                 fs::write(at("handler.py"), "").map_err(text)?;
                 command.arg("--runtimes").arg(at("runtimes"));

@@ -11,7 +11,7 @@ use super::conn::{Arriving, ConnId, Phase, Receiving};
 use super::parse::{Framing, Head, Header, Reject};
 use super::receive::Read1;
 use crate::data::reactor::Data;
-use crate::limits::{BODY_PRIVATE_BYTES_MAX, UPLOAD_SHARE_DIVISOR};
+use crate::limits::{BODY_PRIVATE_BYTES_MAX, UPLOAD_ROUNDING_BYTES, UPLOAD_SHARE_DIVISOR};
 
 impl Data {
     /// Starts a body that goes into slots.

@@ -17,7 +17,7 @@ use super::respond::{
 use super::send::{Bytes, Done, Piece};
 use crate::data::inflight::{EventKey, Place, WorkerKey, drop_hold};
 use crate::data::reactor::Data;
-use crate::limits::{REPLY_BUFFER_BYTES_MAX, REPLY_PIN_NS};
+use crate::limits::{REPLY_BUFFER_BYTES_MAX, REPLY_PIN_NS, SMALL_REPLY_BYTES};
 
 /// A body of a reply: ranges of shared memory, each with what is done when it is sent.
 type Ranges = Vec<Piece>;
@@ -75,6 +75,11 @@ impl Data {
         }
         let body_bytes = if wants_body { r.body_bytes as usize } else { 0 };
         match r.body_in_event_at {
+            _ if whole && body_bytes <= SMALL_REPLY_BYTES => {
+                self.append_body(&mut out, key, worker, r, body_bytes);
+                self.release_block(worker, r.block, None);
+                self.send_small(id, &out);
+            }
             Some(at) => self.send_from_event(id, key, worker, r, &out, at as usize, body_bytes),
             None => self.send_from_arena(id, worker, r, &out, body_bytes),
         }
@@ -121,6 +126,44 @@ impl Data {
             ..ResponseHead::new(status, asker, &self.date)
         };
         write_head(out, &head)
+    }
+
+    /// Copies a small body behind its head.
+    fn append_body(
+        &self,
+        out: &mut Vec<u8>,
+        key: EventKey,
+        worker: WorkerKey,
+        r: &Response,
+        bytes: usize,
+    ) {
+        let start = out.len();
+        let Some(at) = r.body_in_event_at else {
+            out.resize(start + bytes, 0);
+            let (map, base) = self.workers[worker].end.arena();
+            let offset = base + r.block.offset as usize + r.head_bytes as usize;
+            map.copy_out(offset, &mut out[start..]);
+            return;
+        };
+        for (segment, offset, bytes) in self.event_ranges(key, at as usize, bytes) {
+            let start = out.len();
+            out.resize(start + bytes, 0);
+            self.slots.map(segment).copy_out(offset, &mut out[start..]);
+        }
+    }
+
+    /// A whole reply in one range.
+    fn send_small(&mut self, id: ConnId, out: &[u8]) {
+        let Some(conn) = self.conns[id.index as usize].as_deref_mut() else { return };
+        let sent = if conn.out.is_empty() { send_now(conn, &[Part::Bytes(out)]) } else { Some(0) };
+        match sent {
+            None => self.close(id),
+            Some(sent) if sent == out.len() => {}
+            Some(sent) => {
+                let bytes = Bytes::Private { bytes: out[sent..].to_vec(), at: 0 };
+                self.queue_pieces(id, vec![Piece { bytes, done: Done::Nothing }]);
+            }
+        }
     }
 
     /// Head from `out`, body from the worker's arena.
