@@ -153,8 +153,8 @@ pub struct Counters {
     pub connections_accepted: u64,
     pub connections_cut: u64,
     pub responses_by_class: [u64; 6],
-    /// Nanoseconds from a worker's death to the redispatch of its events: last and largest.
-    pub redispatch_ns_last: u64,
+    /// From the sight of a worker's death to the redispatch of its events.
+    pub redispatch: Histogram,
     pub redispatch_ns_max: u64,
 }
 

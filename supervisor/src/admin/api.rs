@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::Source;
-use crate::crossing::{Snapshot, WorkerSnapshot};
+use crate::crossing::{BUCKET_BOUNDS_S, Histogram, Snapshot, WorkerSnapshot};
 use crate::workers::board::WorkerRow;
 
 /// `GET /api/workers`
@@ -89,10 +89,20 @@ fn figures(snapshot: &Snapshot, log_dropped: u64) -> Value {
             "bad_requests": counters.bad_requests,
             "connections_accepted": counters.connections_accepted,
             "connections_cut": counters.connections_cut,
-            "redispatch_ns_last": counters.redispatch_ns_last,
+            "redispatch_ns_median_at_most": median_at_most(&counters.redispatch),
             "redispatch_ns_max": counters.redispatch_ns_max,
         },
     })
+}
+
+/// The upper bound of the bucket that holds the median; null where there is none.
+fn median_at_most(histogram: &Histogram) -> Option<u64> {
+    let mut below = 0;
+    let bucket = histogram.buckets.iter().position(|count| {
+        below += count;
+        2 * below >= histogram.count.max(1)
+    });
+    Some((BUCKET_BOUNDS_S.get(bucket?)? * 1e9) as u64)
 }
 
 /// Without the one that is open for counting.
@@ -130,6 +140,16 @@ mod tests {
         let dead = WorkerRow { pid: 0, state: RowState::Backoff, last_death: None, ..row };
         let page = worker(&dead, &snapshot);
         assert_eq!((&page["state"], &page["last_death"]), (&json!("backoff"), &Value::Null));
+    }
+
+    #[test]
+    fn a_median_is_told_by_its_bucket() {
+        let mut histogram = Histogram::default();
+        assert_eq!(median_at_most(&histogram), None);
+        (histogram.buckets[0], histogram.buckets[3], histogram.count) = (1, 2, 3);
+        assert_eq!(median_at_most(&histogram), Some(1_000_000));
+        (histogram.buckets[14], histogram.count) = (9, 12);
+        assert_eq!(median_at_most(&histogram), None);
     }
 
     #[test]

@@ -194,6 +194,7 @@ impl Data {
             ClaimState::GivenUp => self.settle(key, claim, event_key, true),
             _ => {
                 self.workers[key].claims.remove(claim);
+                self.workers[key].recalled -= 1;
                 self.drop_event_hold(event_key);
             }
         }

@@ -1,6 +1,6 @@
 //! Time: events that waited or ran too long, workers that must give events back, the tick.
 
-use super::inflight::{ClaimKey, ClaimState, EventKey, Place, WorkerKey, WorkerState};
+use super::inflight::{ClaimKey, ClaimState, EventKey, Place, Worker, WorkerKey, WorkerState};
 use super::reactor::Data;
 use super::verdict::{Action, End, Request, request_reply};
 use crate::crossing::{DeathCause, ToPool};
@@ -61,35 +61,56 @@ impl Data {
 
     /// True while something is in flight that no wake-up may announce.
     pub fn needs_tick(&self) -> bool {
-        !self.pinned.is_empty() || self.workers.values().any(|w| w.in_flight > 0)
+        !self.pinned.is_empty() || self.workers.values().any(|w| w.in_flight + w.recalled > 0)
     }
 
     fn tick(&mut self, now: u64) {
         self.unpin();
         self.recall_from_slow(now);
+        self.kill_deaf(now);
     }
 
-    /// Takes events back from workers whose present event runs far longer than usual, where another
-    /// worker could have them.
+    /// Takes events back from workers whose present event runs far longer than usual, or that do not
+    /// begin what they have although they are idle, where another worker could have them.
     fn recall_from_slow(&mut self, now: u64) {
-        let slow: Vec<WorkerKey> = self
-            .workers
-            .iter()
-            .filter(|(_, w)| {
-                let ahead = w.in_flight > w.concurrency;
-                let limit = self.usual_ns(w.pool) * RECALL_AFTER_TIMES;
-                ahead && now.saturating_sub(w.busy_since_ns) > limit.max(RECALL_AFTER_NS_MIN)
-            })
-            .map(|(key, _)| key)
-            .collect();
-        for key in slow {
-            let pool = self.workers[key].pool;
+        let is_slow = |w: &Worker| {
+            let (runs, waits) = w.runs_and_waits();
+            let usual = if runs { self.usual_ns(w.pool) * RECALL_AFTER_TIMES } else { 0 };
+            waits && now.saturating_sub(w.busy_since_ns) > usual.max(RECALL_AFTER_NS_MIN)
+        };
+        let slow: Vec<WorkerKey> =
+            self.workers.iter().filter(|(_, w)| is_slow(w)).map(|(key, _)| key).collect();
+        for key in &slow {
+            let pool = self.workers[*key].pool;
+            // It is idle or gets on with its work: what is taken back is the next it gets.
             let another = self.workers.iter().any(|(k, w)| {
-                k != key && w.pool == pool && w.state == WorkerState::Ready && w.in_flight == 0
+                w.pool == pool && w.state == WorkerState::Ready && w.recalled == 0 && {
+                    let moves = now.saturating_sub(w.busy_since_ns) <= RECALL_AFTER_NS_MIN;
+                    !slow.contains(&k) && (moves || w.in_flight < w.concurrency)
+                }
             });
             if another {
-                self.recall(key);
+                self.recall(*key);
             }
+        }
+    }
+
+    /// Kills workers that run nothing and still have not looked at what was taken back from them for
+    /// as long as an event may run: stopped, or hung between events.
+    fn kill_deaf(&mut self, now: u64) {
+        let is_deaf = |w: &Worker| {
+            let of_pool = self.triggers.iter().filter(|t| t.pool == w.pool);
+            let timeout = of_pool.map(|t| t.event_timeout_ns).max().filter(|ns| *ns > 0);
+            w.recalled > 0
+                && w.in_flight == 0
+                && timeout.is_some_and(|ns| {
+                    now.saturating_sub(w.busy_since_ns) >= ns.max(CANCEL_GRACE_NS_MIN)
+                })
+        };
+        let deaf: Vec<WorkerKey> =
+            self.workers.iter().filter(|(_, w)| is_deaf(w)).map(|(key, _)| key).collect();
+        for key in deaf {
+            self.kill(key, DeathCause::Deadline);
         }
     }
 

@@ -4,6 +4,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use rings::error::Violation;
+use rings::os::monotonic_ns;
 
 use super::inflight::{ClaimState, EventKey, Place, WorkerKey, WorkerState, began};
 use super::reactor::Data;
@@ -95,12 +96,11 @@ impl Data {
     }
 
     fn repeat_or_refuse(&mut self, event_key: EventKey, action: Action) {
-        let now = self.clock.now_ns;
         match action {
             Action::Again { counts } => {
                 if let Some(event) = self.events.get_mut(event_key) {
                     event.attempt += u16::from(counts);
-                    event.bereaved_ns = now;
+                    event.bereaved_ns = monotonic_ns();
                     self.counters.redispatched += 1;
                 }
                 self.requeue(event_key);
@@ -156,6 +156,7 @@ impl Data {
             held.state = ClaimState::Recalled;
             let event_key = held.event;
             worker.in_flight -= 1;
+            worker.recalled += 1;
             self.counters.recalled += 1;
             if let Some(event) = self.events.get(event_key) {
                 self.triggers[event.trigger as usize].in_flight -= 1;

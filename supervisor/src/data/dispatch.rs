@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rings::abi::{Entry, down, down_flag, place};
 use rings::limits::HAND_AHEAD_MAX;
+use rings::os::monotonic_ns;
 
 use super::TriggerConfig;
 use super::figures::{P99, observe};
@@ -175,10 +176,12 @@ impl Data {
     }
 
     /// The worker with the fewest events in flight, of those the one used last (its caches are
-    /// warm). Beyond its concurrency a worker gets events only when no other is idle.
+    /// warm). Beyond its concurrency a worker gets events only when no other is idle, and after a
+    /// recall only when it has looked: a stopped one would swallow them again and again.
     fn choose_worker(&self, pool: usize, trigger: usize) -> Option<WorkerKey> {
         let ready = self.workers.iter().filter(|(_, w)| {
-            w.pool as usize == pool && w.state == WorkerState::Ready && w.has_tag()
+            let is_open = w.state == WorkerState::Ready && w.recalled == 0;
+            w.pool as usize == pool && is_open && w.has_tag()
         });
         let (key, worker) =
             ready.min_by_key(|(_, w)| (w.in_flight, std::cmp::Reverse(w.used_turn)))?;
@@ -232,9 +235,10 @@ impl Data {
         trigger.in_flight += 1;
         observe(&mut trigger.wait, now.saturating_sub(event.arrived_ns));
         if event.bereaved_ns != 0 {
-            let ns = now.saturating_sub(event.bereaved_ns);
+            // By the clock itself: most are given again in the turn that saw the death.
+            let ns = monotonic_ns().saturating_sub(event.bereaved_ns);
             event.bereaved_ns = 0;
-            self.counters.redispatch_ns_last = ns;
+            observe(&mut self.counters.redispatch, ns);
             self.counters.redispatch_ns_max = self.counters.redispatch_ns_max.max(ns);
         }
         true

@@ -116,6 +116,8 @@ pub struct Worker {
     pub concurrency: u32,
     /// Claims owed, answering or given up: what keeps the worker busy.
     pub in_flight: u32,
+    /// Claims taken back whose SKIPPED has not come: it gets nothing new before it has looked.
+    pub recalled: u32,
     pub completed: u64,
     /// Entries pushed and not yet published.
     pub unpublished: bool,
@@ -166,6 +168,20 @@ impl Worker {
     /// True if the worker says that it has begun the entry.
     pub fn has_begun(&self, index: u32) -> bool {
         began(self.end.started(), index)
+    }
+
+    /// Whether it runs anything, and whether anything waits in it, by its own word.
+    pub fn runs_and_waits(&self) -> (bool, bool) {
+        let started = self.end.started();
+        let (mut runs, mut waits) = (false, false);
+        for (index, key) in &self.order {
+            match self.claims.get(*key).map(|claim| claim.state) {
+                Some(ClaimState::Owed) if !began(started, *index) => waits = true,
+                Some(ClaimState::Owed | ClaimState::Answering | ClaimState::GivenUp) => runs = true,
+                _ => {}
+            }
+        }
+        (runs, waits)
     }
 
     /// Forgets answered claims at the front of the order, so that the front is what runs now.

@@ -39,6 +39,7 @@ impl Data {
             state: WorkerState::Starting,
             concurrency: 1,
             in_flight: 0,
+            recalled: 0,
             completed: 0,
             unpublished: false,
             used_turn: 0,

@@ -122,7 +122,8 @@ pub struct Data {
     pub spilled_bytes: usize,
 
     pub scratch: Vec<u8>,
-    pub table: HeaderTable,
+    /// Taken out while a head is parsed; boxed, so that taking moves a pointer.
+    pub table: Option<Box<HeaderTable>>,
     pub head_buf: Vec<u8>,
     pub block_buf: Vec<u8>,
 
@@ -183,7 +184,7 @@ impl Data {
             again: VecDeque::new(),
             spilled_bytes: 0,
             scratch: vec![0; READ_BYTES],
-            table: HeaderTable::new(),
+            table: Some(Box::new(HeaderTable::new())),
             head_buf: Vec::with_capacity(1024),
             block_buf: Vec::new(),
             draining: None,

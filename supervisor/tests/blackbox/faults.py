@@ -42,7 +42,7 @@ class FaultCase(ProcessorCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.flags = ("--workers", str(cls.workers), *cls.flags)
+        cls.env = {**cls.env, "NUCLIO_WORKERS": str(cls.workers)}
         super().setUpClass()
 
     def setUp(self):

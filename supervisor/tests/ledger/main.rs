@@ -3,7 +3,7 @@
 //!
 //! `cargo test -p supervisor --test ledger` runs the short form. Words behind `--`, or their
 //! environment twins: `--requests N` (NUCLIO_LEDGER_REQUESTS; the long form has 1000000),
-//! `--seed N` (NUCLIO_LEDGER_SEED), `--only failpoints|native|python`, `--connections N`,
+//! `--seed N` (NUCLIO_LEDGER_SEED), `--only failpoints|native|python|async`, `--connections N`,
 //! `--stop-percent N`. Needs the programs of `cargo xtask build` and the example worker of the shim;
 //! where they are missing it fails and says how to build them.
 
@@ -23,7 +23,7 @@ use plan::Kind;
 use processor::Programs;
 use storm::Storm;
 
-const REQUESTS_DEFAULT: u64 = 30_000;
+const REQUESTS_DEFAULT: u64 = 20_000;
 const SEED_DEFAULT: u64 = 1;
 const CONNECTIONS_DEFAULT: u64 = 64;
 const STOP_PERCENT_DEFAULT: u64 = 25;
@@ -75,7 +75,7 @@ fn main() -> ExitCode {
 }
 
 /// In this order: what is certain first, then what is random.
-const NAMES: [&str; 3] = ["failpoints", "native", "python"];
+const NAMES: [&str; 4] = ["failpoints", "native", "python", "async"];
 
 fn run(name: &str, programs: &Programs, words: &Words) -> Result<bool, String> {
     let storm = |kind| {
@@ -87,7 +87,8 @@ fn run(name: &str, programs: &Programs, words: &Words) -> Result<bool, String> {
     match name {
         "failpoints" => failpoints::run(programs),
         "native" => storm(Kind::Native),
-        _ => storm(Kind::Python),
+        "python" => storm(Kind::Python),
+        _ => storm(Kind::Async),
     }
 }
 

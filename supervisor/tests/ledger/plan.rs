@@ -137,8 +137,12 @@ pub struct Asked {
 /// Which worker serves the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    Python,
+    /// `shim/examples/failpoints.rs`
     Native,
+    /// A handler that takes one event after the other.
+    Python,
+    /// A handler with many events in flight.
+    Async,
 }
 
 /// All requests of a run.

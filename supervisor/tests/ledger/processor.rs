@@ -25,7 +25,9 @@ const ADMIN_LIMIT: Duration = Duration::from_secs(5);
 /// Between two looks at a fact that nothing announces.
 const LOOK: Duration = Duration::from_millis(5);
 
-const HANDLER: &str = include_str!("handler.py");
+const DEEDS: &str = include_str!("functions/deeds.py");
+const ONE_BY_ONE: &str = include_str!("functions/one_by_one.py");
+const MANY_AT_ONCE: &str = include_str!("functions/many_at_once.py");
 
 /// Where the programs under test are.
 #[derive(Debug, Clone)]
@@ -97,20 +99,19 @@ impl Processor {
         fs::create_dir(at("notes")).map_err(text)?;
         let mut command = Command::new(programs.dist.join("bin/processor"));
         fs::write(at("function.yaml"), function_yaml(folder.path(), kind)).map_err(text)?;
-        match kind {
-            Kind::Python => fs::write(at("handler.py"), HANDLER).map_err(text)?,
-            Kind::Native => {
-                let runtime = at("runtimes/native");
-                fs::create_dir_all(&runtime).map_err(text)?;
-                let program = Value::from(programs.failpoints.to_string_lossy()).to_string();
-                let file = format!(
-                    "id = \"native\"\nnames = [\"native\"]\ncommand = [\"{{interpreter}}\"]\n\
-                     interpreter = {program}\n"
-                );
-                fs::write(runtime.join("runtime.toml"), file).map_err(text)?;
-                fs::write(at("handler.py"), "").map_err(text)?;
-                command.arg("--runtimes").arg(at("runtimes"));
-            }
+        let handler = match kind {
+            Kind::Native => "",
+            Kind::Python => ONE_BY_ONE,
+            Kind::Async => MANY_AT_ONCE,
+        };
+        fs::write(at("handler.py"), handler).map_err(text)?;
+        fs::write(at("deeds.py"), DEEDS).map_err(text)?;
+        if kind == Kind::Native {
+            let runtime = at("runtimes/native");
+            fs::create_dir_all(&runtime).map_err(text)?;
+            let file = native_runtime(&programs.failpoints);
+            fs::write(runtime.join("runtime.toml"), file).map_err(text)?;
+            command.arg("--runtimes").arg(at("runtimes"));
         }
         command.arg("--config").arg(at("function.yaml"));
         command.args(["--port", "0", "--admin", "127.0.0.1:0", "--log-format", "json"]);
@@ -290,12 +291,20 @@ pub fn is_readable(descriptor: impl AsFd, limit: Duration) -> bool {
 
 fn function_yaml(folder: &Path, kind: Kind) -> String {
     let at = |name: &str| Value::from(folder.join(name).to_string_lossy()).to_string();
-    let runtime = if kind == Kind::Python { "python" } else { "native" };
+    let runtime = if kind == Kind::Native { "native" } else { "python" };
     let (notes, code) = (at("notes"), at("handler.py"));
     format!(
         "apiVersion: nuclio.io/v1\nkind: NuclioFunction\nmetadata: {{name: ledger}}\nspec:\n  \
          runtime: {runtime}\n  eventTimeout: 1s\n  build: {{path: {code}}}\n  \
          env: [{{name: LEDGER_NOTES, value: {notes}}}]\n"
+    )
+}
+
+fn native_runtime(program: &Path) -> String {
+    let program = Value::from(program.to_string_lossy());
+    format!(
+        "id = \"native\"\nnames = [\"native\"]\ncommand = [\"{{interpreter}}\"]\n\
+         interpreter = {program}\n"
     )
 }
 

@@ -17,12 +17,16 @@ pub fn rust(runner: &Runner) -> Result<()> {
     runner.run(with_tools(runner, &mut supervisor)).and(others)
 }
 
-/// Tests that start the programs as a user would and look at them from outside.
+/// Tests that start the programs as a user would and look at them from outside: those in Python,
+/// then the ledger.
 pub fn black_box(runner: &Runner) -> Result<()> {
-    let found = source::files_below(&runner.root.join("supervisor/tests"), "rs")?;
-    ensure!(!found.is_empty(), "supervisor/tests holds no tests");
-    let mut tests = runner.cargo(["test", "-p", "supervisor", "--test", "*", "--no-fail-fast"]);
-    runner.run(with_tools(runner, &mut tests))
+    let tests = runner.root.join("supervisor/tests/blackbox");
+    ensure!(!source::files_below(&tests, "py")?.is_empty(), "{} is empty", tests.display());
+    let mut outside = runner.command(&test_python(runner)?, ["-m", "unittest", "discover"]);
+    outside.arg("-s").arg(&tests).env("PYTHONDONTWRITEBYTECODE", "1");
+    let outside = runner.run(with_tools(runner, &mut outside));
+    let mut ledger = runner.cargo(["test", "-p", "supervisor", "--test", "*", "--no-fail-fast"]);
+    runner.run(with_tools(runner, &mut ledger)).and(outside)
 }
 
 /// The runtime's own tests, on one interpreter of each version found.

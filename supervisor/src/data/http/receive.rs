@@ -166,7 +166,7 @@ impl Data {
         if seen_before && buf.len() < super::parse::HEAD_BYTES_MAX && !has_head_end(buf) {
             return Taken::More(buf.len() + 1);
         }
-        let mut table = std::mem::take(&mut self.table);
+        let mut table = self.table.take().unwrap_or_default();
         let taken = match parse_head(buf, &mut table) {
             Parsed::Partial => Taken::More(buf.len() + 1),
             Parsed::Reject(reject) => {
@@ -175,7 +175,7 @@ impl Data {
             }
             Parsed::Head(head) => self.take_head(id, buf, &head, table.lines()),
         };
-        self.table = table;
+        self.table = Some(table);
         taken
     }
 
