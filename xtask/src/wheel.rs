@@ -1,7 +1,7 @@
 //! Packs an assembled folder into a Python wheel, so that `pip install FILE.whl` gives `nuclio`.
 //!
 //! Programs go to the environment's `bin`, runtimes to `share/nuclio/runtimes` beside it (where the
-//! processor looks), and `nuclio_sdk` also to `site-packages`, for editors and unit tests.
+//! processor looks), and `nuclio_sdk` with its extension also to `site-packages`, for editors and unit tests.
 
 use std::fs::File;
 use std::io::Write;
@@ -28,6 +28,10 @@ pub fn write(root: &Path, folder: &Path, version: &str, into: &Path) -> Result<P
     wheel.add_below(&folder.join("bin"), &format!("{data}/scripts"))?;
     wheel.add_below(&folder.join("runtimes"), &format!("{data}/data/share/nuclio/runtimes"))?;
     wheel.add_below(&folder.join("runtimes/python/nuclio_sdk"), "nuclio_sdk")?;
+    // The SDK's Event and Response are the extension's, also where no processor runs.
+    let extension = std::fs::read(folder.join("runtimes/python/_nuclio.abi3.so"));
+    let extension = extension.context("cannot read the extension")?;
+    wheel.add("_nuclio.abi3.so", 0o755, &extension)?;
 
     let info = format!("nuclio-{version}.dist-info");
     let readme = source::read(&root.join("README.md"))?;
