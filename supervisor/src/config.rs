@@ -165,8 +165,9 @@ fn runtimes_folder(args: &Args) -> PathBuf {
     }
     let exe = env::current_exe().unwrap_or_default();
     let beside = exe.parent().unwrap_or(Path::new("."));
-    let above = beside.join("../runtimes");
-    if above.is_dir() { above } else { beside.join("runtimes") }
+    // As unpacked, and as installed into an environment; else beside the program.
+    let places = ["../runtimes", "../share/nuclio/runtimes"].map(|place| beside.join(place));
+    places.into_iter().find(|path| path.is_dir()).unwrap_or_else(|| beside.join("runtimes"))
 }
 
 fn load_function(

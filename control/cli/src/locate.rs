@@ -107,20 +107,24 @@ pub fn runtimes(around: &Surroundings) -> Result<PathBuf, String> {
             ))
         };
     }
-    let above = around.exe_dir.parent().unwrap_or(&around.exe_dir).join("runtimes");
-    let beside = around.exe_dir.join("runtimes");
-    [&above, &beside].into_iter().find(|path| path.is_dir()).cloned().ok_or_else(|| {
+    let prefix = around.exe_dir.parent().unwrap_or(&around.exe_dir);
+    // As unpacked, beside the program, and as installed into an environment.
+    let places = [
+        prefix.join("runtimes"),
+        around.exe_dir.join("runtimes"),
+        prefix.join("share/nuclio/runtimes"),
+    ];
+    places.iter().find(|path| path.is_dir()).cloned().ok_or_else(|| {
+        let [above, beside, shared] = places.each_ref().map(|path| path.display());
         format!(
-            "the runtimes folder was not found: looked at {} and {}; set NUCLIO_RUNTIMES to its \
-             path",
-            above.display(),
-            beside.display()
+            "the runtimes folder was not found: looked at {above}, {beside} and {shared}; set \
+             NUCLIO_RUNTIMES to its path"
         )
     })
 }
 
-/// The user's Python where they chose one: `--python`, an active virtual environment, or one
-/// beside the handler. `None` leaves it to the processor, which takes `python3` from `PATH`.
+/// The user's Python where they chose one: `--python`, an active virtual environment, one beside the
+/// handler, or the one that this program is installed in. `None` leaves it to the processor, which takes `python3` from `PATH`.
 pub fn python(
     around: &Surroundings,
     flag_name: &str,
@@ -154,7 +158,9 @@ pub fn python(
             });
         }
     }
-    Ok(None)
+    // Installed by pip: the environment of this very program, though it may not be active.
+    let home = around.exe_dir.parent().filter(|dir| dir.join("pyvenv.cfg").is_file());
+    Ok(home.and_then(|venv| python_in(venv).ok()))
 }
 
 /// `--python` takes a program, a name to look up in `PATH`, or the folder of an environment.
@@ -248,8 +254,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let exe_dir = dir.path().join("bin");
         let around = |vars: &[(&str, &str)]| Surroundings::made_up(dir.path(), &exe_dir, vars);
-        expect![[r#"the runtimes folder was not found: looked at DIR/runtimes and DIR/bin/runtimes; set NUCLIO_RUNTIMES to its path"#]]
+        expect![[r#"the runtimes folder was not found: looked at DIR/runtimes, DIR/bin/runtimes and DIR/share/nuclio/runtimes; set NUCLIO_RUNTIMES to its path"#]]
             .assert_eq(&told(dir.path(), runtimes(&around(&[]))));
+        let shared = dir.path().join("share/nuclio/runtimes");
+        std::fs::create_dir_all(&shared).unwrap();
+        assert_eq!(runtimes(&around(&[])).unwrap(), shared);
         std::fs::create_dir_all(exe_dir.join("runtimes")).unwrap();
         assert_eq!(runtimes(&around(&[])).unwrap(), exe_dir.join("runtimes"));
         std::fs::create_dir_all(dir.path().join("runtimes")).unwrap();

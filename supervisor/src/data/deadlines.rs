@@ -240,9 +240,9 @@ impl Data {
     /// A worker of the trigger's pool is idle, so the next dispatch will give it the event.
     fn has_room(&self, trigger: usize) -> bool {
         let pool = self.triggers[trigger].pool;
-        self.workers
-            .values()
-            .any(|w| w.pool == pool && w.state == WorkerState::Ready && w.in_flight < w.concurrency)
+        let is_open = |w: &Worker| w.state == WorkerState::Ready && w.recalled == 0;
+        let mut workers = self.workers.values().filter(|w| w.pool == pool && is_open(w));
+        workers.any(|w| w.in_flight < w.concurrency)
     }
 
     /// Moves a drain on: idle connections close, then workers stop, then all is over.
@@ -265,15 +265,15 @@ impl Data {
                 _ => {}
             }
         }
+        // A worker that does not stop has nothing to lose any more: how it ends is the pool's matter.
+        if !std::mem::replace(&mut self.drain_told, true) {
+            self.to_pool.send(ToPool::Drained);
+        }
     }
 
     /// The drain is over: nobody waits for anything and every worker has ended.
-    pub fn is_over(&mut self) -> bool {
-        let over = self.draining.is_some() && self.conn_count == 0 && self.workers.is_empty();
-        if over {
-            self.to_pool.send(ToPool::Drained);
-        }
-        over
+    pub fn is_over(&self) -> bool {
+        self.drain_told && self.conn_count == 0 && self.workers.is_empty()
     }
 }
 

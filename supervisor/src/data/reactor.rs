@@ -115,6 +115,8 @@ pub struct Data {
     pub linger_timers: TimerQueue<ConnId>,
     /// Connections that wait for a slot, first come first served.
     pub starved: VecDeque<ConnId>,
+    /// The upload that may take the last part of the share of all uploads.
+    pub first_upload: Option<ConnId>,
     /// Connections whose reply has not left worker memory.
     pub pinned: VecDeque<(u64, ConnId)>,
     /// Connections with bytes left to be looked at in the next turn.
@@ -128,6 +130,8 @@ pub struct Data {
     pub block_buf: Vec<u8>,
 
     pub draining: Option<u64>,
+    /// The pool knows that nothing is in flight any more and that every worker was told to stop.
+    pub drain_told: bool,
     pub counters: Counters,
     pub event_number: u64,
     pub run_id: [u8; 8],
@@ -180,6 +184,7 @@ impl Data {
             long_timers: TimerQueue::default(),
             linger_timers: TimerQueue::default(),
             starved: VecDeque::new(),
+            first_upload: None,
             pinned: VecDeque::new(),
             again: VecDeque::new(),
             spilled_bytes: 0,
@@ -188,6 +193,7 @@ impl Data {
             head_buf: Vec::with_capacity(1024),
             block_buf: Vec::new(),
             draining: None,
+            drain_told: false,
             counters: Counters::default(),
             event_number: 0,
             run_id: config.run_id,

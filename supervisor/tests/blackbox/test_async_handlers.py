@@ -80,6 +80,7 @@ class Failures(FaultCase):
     """An event that fails takes nobody with it."""
 
     code = function("waiting")
+    keeps_workers = False
 
     def failed(self, path, body):
         """This text comes while others wait, and those get their answers."""
@@ -108,12 +109,16 @@ class Failures(FaultCase):
         self.failed("/generator", "TypeError: the handler returned a async_generator: join its "
                     "pieces and return text or bytes")
 
-    def test_a_handler_that_stops_the_loop(self):
-        with Client(self.http) as client:
-            client.ask("GET", "/stops_loop")
-        wait_until(lambda: self.ask("GET", "/ok").status == 200, "events are served again")
+    def test_children_answer_nothing(self):
+        pid = self.ask("GET", "/ok").body
+        for word in ("return", "raise", "exit"):
+            with self.subTest(word=word):
+                self.assertEqual(self.ask("POST", f"/forks/{word}").body, pid)
+                self.assertEqual(self.ask("GET", "/ok").body, pid)
 
-    keeps_workers = False
+    def test_a_handler_that_stops_the_loop(self):
+        self.assertIn(self.ask("GET", "/stops_loop").status, (200, 502))
+        wait_until(lambda: self.ask("GET", "/ok").status == 200, "events are served again")
 
 
 class Deaths(FaultCase):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -25,6 +26,8 @@ class Workers(unittest.TestCase):
     def pids(self, flags=(), env=None, spec=None):
         with Processor(function("counting"), spec=spec, flags=flags, env=env) as processor:
             processor.wait_ready()
+            number = int(re.search(r"· (\d+) worker", processor.ready).group(1))
+            wait_until(lambda: len(processor.worker_pids()) >= number, "all of them are listed")
             pids, ready = processor.worker_pids(), processor.ready
             self.assertEqual(processor.stop(), 0)
         for pid in pids:
@@ -44,6 +47,13 @@ class Workers(unittest.TestCase):
                 found, ready = self.pids(**settings)
                 self.assertEqual(found, number)
                 self.assertIn(f"· {number} worker{'s' if number > 1 else ''} ·", ready)
+
+    def test_an_ordinary_file_of_settings_warns_of_nothing(self):
+        spec = {"triggers": http_trigger(numWorkers=2), "eventTimeout": "5s"}
+        with Processor(function("counting"), spec) as processor:
+            processor.wait_ready()
+            self.assertEqual(processor.stop(), 0)
+            self.assertNotIn("warn", processor.stderr())
 
     def test_fast_events_pass_slow_ones(self):
         """Three workers of four are busy for long; the fast events find the fourth."""

@@ -290,6 +290,23 @@ class Harm(FaultCase):
         self.wait_record(message="closed")
         self.wait_record(message="still heard")
 
+    def test_a_worker_that_died_often_drains_like_any_other(self):
+        with Processor(self.code) as processor:
+            processor.wait_ready()
+            (processor.folder / "notes").write_text("")
+            for _ in range(6):  # a crash loop, and then it is ready again
+                self.assertEqual(ask(processor.http, "POST", "/dies/exit/x").status, 502)
+                wait_until(processor.worker_pids, "another worker", 30)
+            self.assertEqual(processor.stop(), 0, processor.stderr())
+
+    def test_alarms_that_raise_anywhere(self):
+        """As decorators that limit a function's time leave behind."""
+        with Client(self.http) as client:
+            self.assertEqual(client.ask("GET", "/alarms/0.0005").status, 200)
+            statuses = [client.ask("POST", "/echo", b"x").status for _ in range(2000)]
+            self.assertEqual(set(statuses) - {200, 500}, set())
+            wait_until(lambda: client.ask("GET", "/alarms/0").status == 200, "it is quiet")
+
     def test_a_worker_that_ignores_signals_is_stopped(self):
         with Processor(self.code, spec={"eventTimeout": "60s"}) as processor:
             processor.wait_ready()

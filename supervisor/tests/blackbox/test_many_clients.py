@@ -11,6 +11,7 @@ from wire import Client, pattern, request
 
 IDLE_COUNT = 1000
 STALLED_COUNT = 200
+PENDING_MAX = 4096
 # Long enough that a timer of a second or less shows.
 QUIET_S = 4
 # A good request takes about a millisecond; the rest is for a busy machine.
@@ -94,7 +95,7 @@ class Idle(ProcessorCase):
                     if client.ask("POST", "/", body).body != body:
                         wrong.append(size)
 
-        wrong = []
+        wrong, private = [], self.processor.private_bytes()
         threads = [threading.Thread(target=work) for _ in range(40)]
         for thread in threads:
             thread.start()
@@ -102,6 +103,7 @@ class Idle(ProcessorCase):
             thread.join(60)
         self.assertEqual(wrong, [])
         self.processor.wait_census(self.before)
+        self.assertLess(self.processor.private_bytes() - private, 8 * MIB)
         self.assert_quiet()
 
 
@@ -110,17 +112,14 @@ class Stalled(ProcessorCase):
 
     def test_good_requests_beside_stalled_uploads(self):
         # More than half of the event memory altogether: large uploads must take turns.
-        start = request("POST", "/", b"")[:-4].replace(b"Length: 0", b"Length: 4000000")
-        stalled = [
-            Client(self.http).send(start + b"\r\n\r\n" + pattern(20_000))
-            for _ in range(STALLED_COUNT)
-        ]
+        start = request("POST", "/", pattern(4_000_000))[:20_000]
+        stalled = [Client(self.http).send(start) for _ in range(STALLED_COUNT)]
         large = Client(self.http)
         try:
-            wait_until(
-                lambda: self.processor.stats()["connections"] == STALLED_COUNT + 1, "all are in"
-            )
-            uploading = threading.Thread(target=large.send, args=(request("POST", "/", pattern(MIB)),))
+            count = STALLED_COUNT + 1
+            wait_until(lambda: self.processor.stats()["connections"] == count, "all are in")
+            whole = request("POST", "/", pattern(MIB))
+            uploading = threading.Thread(target=large.send, args=(whole,))
             uploading.start()
             self.assert_good_requests()
         finally:
@@ -159,6 +158,44 @@ class Stalled(ProcessorCase):
                 taken_s.append(time.monotonic() - began)
         self.assertLess(sorted(taken_s)[len(taken_s) // 2], GOOD_MAX_S / 10)
         self.assertLess(max(taken_s), GOOD_MAX_S)
+
+
+class Waiting(ProcessorCase):
+    """More events than may wait."""
+
+    def test_who_finds_no_room_is_told_at_once(self):
+        with Client(self.http) as busy:
+            busy.send(request("GET", "/sleep/4"))
+            wait_until(lambda: self.processor.stats()["in_flight"], "an event runs")
+            clients = [Client(self.http).send(request()) for _ in range(PENDING_MAX + 300)]
+            refused = clients[-200:]
+            for client in refused:
+                reply = client.reply()
+                self.assertEqual((reply.status, reply.get("Retry-After")), (503, "1"))
+            self.assertEqual(self.processor.stats()["pending"], PENDING_MAX)
+            for client in clients:
+                client.reset()
+            wait_until(lambda: self.processor.stats()["pending"] == 0, "they are forgotten", 2)
+            self.assertEqual(busy.reply().body, b"slept")
+
+    def test_a_client_that_asks_and_asks_and_reads_nothing(self):
+        count, private = 3000, self.processor.private_bytes()
+        with Client(self.http, receive_bytes=4096) as client:
+            sending = threading.Thread(
+                target=client.send, args=(request("GET", "/bytes/10000") * count,)
+            )
+            sending.start()
+            # It is not read any further than its replies are taken.
+            wait_until(lambda: self.rests(), "it stands still")
+            self.assertLess(self.processor.private_bytes() - private, 4 * MIB)
+            for _ in range(count):
+                self.assertEqual(len(client.reply().body), 10_000)
+            sending.join(10)
+
+    def rests(self):
+        before = self.processor.counter("events")
+        time.sleep(0.2)
+        return self.processor.counter("events") == before
 
 
 if __name__ == "__main__":

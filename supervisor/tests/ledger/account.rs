@@ -114,14 +114,14 @@ impl Ends {
                 died_ns.insert(note.pid, note.begun_ns);
                 account.suicides += 1;
             } else if does && asked.deed == Deed::Stop {
-                stopped_pids.insert(note.pid, note.begun_ns);
+                note_first(&mut stopped_pids, note.pid, note.begun_ns);
             }
         }
         for doom in evidence.dooms {
             match doom.by {
                 By::Kill => drop(died_ns.insert(doom.pid, doom.at_ns)),
                 By::Stop => {
-                    stopped_pids.insert(doom.pid, doom.at_ns);
+                    note_first(&mut stopped_pids, doom.pid, doom.at_ns);
                     if doom.dead_ns != 0 {
                         died_ns.entry(doom.pid).or_insert(doom.dead_ns);
                     }
@@ -175,11 +175,14 @@ pub fn judge(evidence: &Evidence<'_>) -> Account {
 
 fn first_notes(notes: &[Note]) -> HashMap<u32, u64> {
     let mut first: HashMap<u32, u64> = HashMap::new();
-    for note in notes {
-        let at = first.entry(note.pid).or_insert(note.begun_ns);
-        *at = note.begun_ns.min(*at);
-    }
+    notes.iter().for_each(|note| note_first(&mut first, note.pid, note.begun_ns));
     first
+}
+
+/// Keeps the earliest moment of a worker.
+fn note_first(moments: &mut HashMap<u32, u64>, pid: u32, at_ns: u64) {
+    let first = moments.entry(pid).or_insert(at_ns);
+    *first = at_ns.min(*first);
 }
 
 /// One request with all that is known of it.

@@ -114,13 +114,13 @@ impl Data {
         let Some(mut receiving) = self.take_receiving(id) else { return };
         let Some(trigger) = self.conn(id).map(|c| c.trigger) else { return };
         let arrived = match receiving.framing {
-            Arriving::Length(total) => self.take_length(trigger, &mut receiving, total, &mut bytes),
+            Arriving::Length(total) => self.take_length(id, &mut receiving, total, &mut bytes),
             Arriving::Chunked(_) => {
                 let body_max = self.triggers[trigger as usize].body_bytes_max;
                 take_chunks(&mut receiving, body_max, &mut bytes)
             }
         };
-        self.move_to_slots(trigger, &mut receiving);
+        self.move_to_slots(id, &mut receiving);
         let starved = receiving.starved;
         self.put_receiving(id, receiving);
         match arrived {
@@ -134,7 +134,9 @@ impl Data {
                 if let Some(conn) = self.conn(id) {
                     conn.inbuf.extend_from_slice(bytes);
                 }
-                if starved {
+                if starved && self.first_upload == Some(id) {
+                    self.starved.push_front(id);
+                } else if starved {
                     self.starved.push_back(id);
                 } else {
                     self.finish_body(id);
@@ -146,7 +148,7 @@ impl Data {
     /// Takes what belongs to a body of known length, into its slots if it has or gets them.
     fn take_length(
         &mut self,
-        trigger: u16,
+        id: ConnId,
         receiving: &mut Receiving,
         total: usize,
         bytes: &mut &[u8],
@@ -154,7 +156,7 @@ impl Data {
         let left = total - receiving.received();
         let (data, rest) = bytes.split_at(bytes.len().min(left));
         *bytes = rest;
-        if receiving.room > 0 || self.add_slots(trigger, receiving, total) {
+        if receiving.room > 0 || self.add_slots(id, receiving, total) {
             fill(&mut self.slots, receiving, data);
         } else {
             receiving.private.extend_from_slice(data);
@@ -163,7 +165,7 @@ impl Data {
     }
 
     /// Gives private bytes slots where the body is too large to stay private.
-    fn move_to_slots(&mut self, trigger: u16, receiving: &mut Receiving) {
+    fn move_to_slots(&mut self, id: ConnId, receiving: &mut Receiving) {
         receiving.starved = false;
         let whole = match receiving.framing {
             Arriving::Length(total) => total,
@@ -180,7 +182,7 @@ impl Data {
                     receiving.room.clamp(SLOT_CLASS_BYTES[3] as usize, SLOT_CLASS_BYTES[5] as usize)
                 }
             };
-            if !self.add_slots(trigger, receiving, wanted) {
+            if !self.add_slots(id, receiving, wanted) {
                 receiving.starved = true;
                 return;
             }
@@ -189,11 +191,9 @@ impl Data {
         fill(&mut self.slots, receiving, &private);
     }
 
-    fn add_slots(&mut self, trigger: u16, receiving: &mut Receiving, bytes: usize) -> bool {
-        // In little memory, the largest body that is allowed must still find room when it is alone.
-        let alone = self.triggers[trigger as usize].body_bytes_max + UPLOAD_ROUNDING_BYTES;
-        let share = (self.slots.total_bytes() / UPLOAD_SHARE_DIVISOR).max(alone);
-        if self.upload_bytes + bytes as u64 > share {
+    fn add_slots(&mut self, id: ConnId, receiving: &mut Receiving, bytes: usize) -> bool {
+        let Some(trigger) = self.conn(id).map(|c| c.trigger) else { return false };
+        if !self.may_take(id, trigger, bytes as u64) {
             return false;
         }
         let Some(slots) = self.slots.reserve_body(bytes) else { return false };
@@ -211,6 +211,25 @@ impl Data {
         true
     }
 
+    /// Whether an upload may take so many more bytes of the event memory. Of the share of all
+    /// uploads, as much as the largest body needs is for one of them at a time: so one can always be
+    /// finished, and bodies that grow do not wait for each other.
+    fn may_take(&mut self, id: ConnId, trigger: u16, bytes: u64) -> bool {
+        let largest = self.triggers[trigger as usize].body_bytes_max + UPLOAD_ROUNDING_BYTES;
+        let share = (self.slots.total_bytes() / UPLOAD_SHARE_DIVISOR).max(largest);
+        let taken = self.upload_bytes + bytes;
+        if taken + largest <= share {
+            return true;
+        }
+        if let Some(first) = self.first_upload.filter(|first| *first != id)
+            && self.conn(first).is_some_and(|conn| matches!(conn.phase, Phase::Body(_)))
+        {
+            return false;
+        }
+        self.first_upload = Some(id);
+        taken <= share
+    }
+
     /// Gives back what a body had that will not become an event.
     pub fn drop_receiving(&mut self, trigger: u16, receiving: &Receiving) {
         for slot in &receiving.slots {
@@ -224,8 +243,7 @@ impl Data {
     pub fn feed_starved(&mut self) {
         while let Some(id) = self.starved.pop_front() {
             let Some(mut receiving) = self.take_receiving(id) else { continue };
-            let Some(trigger) = self.conn(id).map(|c| c.trigger) else { continue };
-            self.move_to_slots(trigger, &mut receiving);
+            self.move_to_slots(id, &mut receiving);
             let starved = receiving.starved;
             let complete = match &receiving.framing {
                 Arriving::Length(total) => receiving.filled == *total,

@@ -235,6 +235,15 @@ def harm(context, event, argument):
     return "harmed"
 
 
+def alarms(context, event, argument):
+    def ring(*_):
+        raise TimeoutError("too slow")
+
+    signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, float(argument), float(argument))
+    return "set"
+
+
 def ok(context, event, argument):
     return str(os.getpid())
 

@@ -142,6 +142,18 @@ async def later(context, event, argument):
     return "soon"
 
 
+async def forks(context, event, argument):
+    """Child and parent both return, raise or wait."""
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+    elif argument == "raise":
+        raise ValueError("in the child")
+    elif argument == "exit":
+        sys.exit(0)
+    return f"{os.getpid()} False"
+
+
 async def stops_loop(context, event, argument):
     asyncio.get_running_loop().stop()
     await asyncio.sleep(0.01)
