@@ -294,7 +294,7 @@ class Harm(FaultCase):
         with Processor(self.code) as processor:
             processor.wait_ready()
             (processor.folder / "notes").write_text("")
-            for _ in range(6):  # a crash loop, and then it is ready again
+            for _ in range(5):  # a crash loop, and then it is ready again
                 self.assertEqual(ask(processor.http, "POST", "/dies/exit/x").status, 502)
                 wait_until(processor.worker_pids, "another worker", 30)
             self.assertEqual(processor.stop(), 0, processor.stderr())

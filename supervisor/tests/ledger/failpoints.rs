@@ -1,6 +1,6 @@
 //! Deaths at exact points of a worker's work, one after the other, each with its one right outcome.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::account::{Note, read_notes};
 use crate::client::{Client, Fault, Line};
@@ -9,6 +9,8 @@ use crate::processor::{Processor, Programs};
 
 /// Until both workers are ready again after a death, back-off included.
 const READY_LIMIT: Duration = Duration::from_secs(15);
+/// A second for the event, and what a busy machine may add.
+const DRAIN_LIMIT: Duration = Duration::from_secs(4);
 const TIMEOUT_NS: u64 = crate::account::TIMEOUT_NS;
 const LATE_NS_MAX: u64 = 500_000_000;
 
@@ -95,6 +97,7 @@ const ROUNDS: u64 = 20;
 pub fn run(programs: &Programs) -> Result<bool, String> {
     let mut wrong = one_by_one(programs)?;
     wrong += handed_ahead(programs)?;
+    wrong += drained_while_stopped(programs)?;
     Ok(wrong == 0)
 }
 
@@ -191,6 +194,37 @@ fn handed_ahead(programs: &Programs) -> Result<usize, String> {
     wrong += usize::from(!ends_well(&mut processor));
     println!("  {ROUNDS} deaths before events that were handed ahead: {wrong} wrong");
     Ok(wrong)
+}
+
+/// A drain with an event on a stopped worker: the client gets its 408, and the end is a clean one.
+fn drained_while_stopped(programs: &Programs) -> Result<usize, String> {
+    let mut processor = Processor::start(programs, Kind::Native, 2)?;
+    let mut client = Client::new(processor.http, 1)?;
+    let point = point(Deed::Stop, Method::Get, Attempts::Every, LATE, &[1]);
+    let begun = Instant::now();
+    let mut told = false;
+    client.run(
+        1,
+        |id| asked(id, &point),
+        |_| {
+            if !told && begun.elapsed() > Duration::from_millis(100) {
+                // A refusal shows below: the processor would not end.
+                told = processor.terminate().is_ok();
+            }
+            true
+        },
+    )?;
+    client.close();
+    let end = processor.end();
+    let notes = read_notes(&processor.notes())?;
+    let result = judge(&point, &client.lines[1], &notes);
+    let took = begun.elapsed();
+    let good = result.is_ok() && told && end == Ok(Some(0)) && took < DRAIN_LIMIT;
+    if !good {
+        println!("  FAULT         a drain while stopped: {result:?}, {end:?} after {took:?}");
+    }
+    println!("  a drain while a worker is stopped: {} wrong", usize::from(!good));
+    Ok(usize::from(!good))
 }
 
 fn ends_well(processor: &mut Processor) -> bool {

@@ -178,9 +178,19 @@ impl Processor {
         })
     }
 
+    /// Sends SIGTERM.
+    pub fn terminate(&self) -> Result<(), String> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).map_err(text)
+    }
+
     /// Sends SIGTERM and returns the exit code; `None` if a signal ended it.
     pub fn stop(&mut self) -> Result<Option<i32>, String> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).map_err(text)?;
+        self.terminate()?;
+        self.end()
+    }
+
+    /// Waits for the end; the exit code, `None` if a signal ended it.
+    pub fn end(&mut self) -> Result<Option<i32>, String> {
         if !is_readable(&self.pidfd, STOP_LIMIT) {
             return Err(format!("the processor did not end within {STOP_LIMIT:?} of SIGTERM"));
         }

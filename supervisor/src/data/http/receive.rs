@@ -315,3 +315,19 @@ fn has_head_end(buf: &[u8]) -> bool {
 }
 
 const _: () = assert!(READ_BYTES >= super::parse::HEAD_BYTES_MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_looked_at_when_it_may_be_whole_or_wrong() {
+        let whole = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        for len in 0..whole.len() {
+            assert!(!has_head_end(&whole[..len]), "{len}");
+        }
+        for seen in [&whole[..], b"\r\n\r\n", b"\n", b"GET / HTTP/1.1\r\nX: a\n", b"\r\nGET /\n"] {
+            assert!(has_head_end(seen), "{seen:?}");
+        }
+    }
+}
