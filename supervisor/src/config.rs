@@ -3,7 +3,7 @@
 //! Reads files, starts nothing, binds nothing.
 
 use std::env;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -88,7 +88,8 @@ impl Config {
         let found = runtimes.as_ref().zip(code.as_ref()).and_then(|(runtimes, code)| {
             note(find_language(&args, &function, runtimes, code), &mut mistakes)
         });
-        let memory = event_memory_bytes(&function);
+        let memory = note(event_memory_bytes(&function), &mut mistakes);
+        let memory = memory.unwrap_or(EVENT_MEMORY_BYTES_MAX);
         let http = note(http_plan(&function, memory), &mut mistakes);
         let arena_bytes = note(arena_bytes(&function), &mut mistakes);
         if let Err((problem, hint)) = spec::check_function_name(&args.namespace) {
@@ -197,7 +198,13 @@ fn load_function(
 fn read_config(args: &Args) -> Result<(String, String), String> {
     let Some(fd) = args.config_fd else {
         let path = &args.config;
-        let text = fs::read_to_string(path).map_err(|error| {
+        let read = || {
+            let mut text = String::new();
+            // A device or a pipe may never end; more than the limit is told as too large.
+            File::open(path)?.take(CONFIG_BYTES_MAX).read_to_string(&mut text)?;
+            std::io::Result::Ok(text)
+        };
+        let text = read().map_err(|error| {
             format!("{}: {error}; give --config FILE with a function.yaml", path.display())
         })?;
         return Ok((format!("{}: ", path.display()), text));
@@ -301,11 +308,20 @@ fn arena_bytes(function: &Function) -> Result<u32, String> {
 }
 
 /// What is stated, else a share of the memory that we may use.
-fn event_memory_bytes(function: &Function) -> u64 {
-    let stated = function.spec.limits.event_memory.map(|size| size.0);
-    let share = || machine::memory_bytes().unwrap_or(u64::MAX) / EVENT_MEMORY_SHARE;
-    let bytes = stated.unwrap_or_else(share);
-    bytes.clamp(rings::limits::EVENT_MEMORY_BYTES_MIN, EVENT_MEMORY_BYTES_MAX)
+fn event_memory_bytes(function: &Function) -> Result<u64, String> {
+    let (least, most) = (rings::limits::EVENT_MEMORY_BYTES_MIN, EVENT_MEMORY_BYTES_MAX);
+    let Some(size) = function.spec.limits.event_memory else {
+        let share = machine::memory_bytes().unwrap_or(u64::MAX) / EVENT_MEMORY_SHARE;
+        return Ok(share.clamp(least, most));
+    };
+    if (least..=most).contains(&size.0) {
+        return Ok(size.0);
+    }
+    let mebibytes = [least, most].map(|bytes| bytes >> 20);
+    Err(format!(
+        "spec.limits.eventMemory: {} bytes are out of range; give {}Mi to {}Mi",
+        size.0, mebibytes[0], mebibytes[1]
+    ))
 }
 
 fn level(args: &Args, function: &Function) -> Level {

@@ -79,7 +79,9 @@ pub fn spawn(launch: &Launch, id: WorkerId) -> io::Result<Spawned> {
         Err(errno) => {
             let _ = child.kill();
             let _ = child.wait();
-            Err(io::Error::other(format!("{errno}; Linux 5.4 or later is needed")))
+            Err(io::Error::other(format!(
+                "pidfd_open: {errno}; Linux 5.4 or later is needed, without a filter that forbids it"
+            )))
         }
     }
 }

@@ -88,7 +88,9 @@ class Desk:
                 child.kill()
                 out, err = child.communicate()
                 raise AssertionError(f"{words} still ran after {limit_s} s:\n{err}") from None
-        text = [data.decode(errors="replace").replace(str(self.folder), "DIR") for data in (out, err)]
+        text = [
+            data.decode(errors="replace").replace(str(self.folder), "DIR") for data in (out, err)
+        ]
         return Said(child.returncode, *text, time.monotonic() - begun)
 
     def start(self, *words, env=None, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE):

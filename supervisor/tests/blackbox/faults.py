@@ -1,4 +1,4 @@
-"""What tests of faulty handlers share: functions of the folder beside, log records, full recovery."""
+"""What tests of faulty handlers share: their functions, log records, and full recovery."""
 
 import contextlib
 import json

@@ -23,8 +23,14 @@ from wire import pattern
 LIMIT_S = 60
 BIG = b"0123456789abcdef" * (1 << 18)
 CHROMIUM_FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
 ]
 
 
@@ -58,8 +64,9 @@ class Curl(ClientCase):
 
     def test_uploads(self):
         body = pattern(3 << 20)
-        expect = self.curl("--data-binary", "@-", "-H", "Expect: 100-continue", f"{self.url}/echo",
-                           data=body)
+        expect = self.curl(
+            "--data-binary", "@-", "-H", "Expect: 100-continue", f"{self.url}/echo", data=body
+        )
         self.assertTrue(expect == body)
         chunked = self.curl("-T", "-", f"{self.url}/echo", data=body)
         self.assertTrue(chunked == body)
@@ -85,11 +92,16 @@ class Python(ClientCase):
         except ImportError:
             self.fail("requests is not installed here; run `cargo xtask setup`")
         with requests.Session() as session:
-            reply = session.post(f"{self.url}/json", json={"numbers": [1, 2, 3]},
-                                 headers={"X-Mark": "m"}, timeout=LIMIT_S)
+            reply = session.post(
+                f"{self.url}/json",
+                json={"numbers": [1, 2, 3]},
+                headers={"X-Mark": "m"},
+                timeout=LIMIT_S,
+            )
             self.assertEqual(reply.json(), {"method": "POST", "sum": 6, "mark": "m"})
-            self.assertEqual(session.get(self.url, params={"q": "ä b"}, timeout=LIMIT_S).text,
-                             "GET q=%C3%A4+b")
+            self.assertEqual(
+                session.get(self.url, params={"q": "ä b"}, timeout=LIMIT_S).text, "GET q=%C3%A4+b"
+            )
             reply = session.get(f"{self.url}/cookies", timeout=LIMIT_S)
             self.assertEqual(session.cookies.get_dict(), {"a": "1", "b": "2"})
             pieces = (pattern(100_000) for _ in range(20))  # sent in chunks
@@ -98,7 +110,9 @@ class Python(ClientCase):
             self.assertEqual(reply.json(), {"sha256": whole, "size": 2_000_000})
             with session.get(f"{self.url}/big", stream=True, timeout=LIMIT_S) as reply:
                 self.assertTrue(b"".join(reply.iter_content(8192)) == BIG)
-            reply = session.post(f"{self.url}/echo", files={"f": ("name", b"data")}, timeout=LIMIT_S)
+            reply = session.post(
+                f"{self.url}/echo", files={"f": ("name", b"data")}, timeout=LIMIT_S
+            )
             self.assertIn(b'filename="name"', reply.content)
             self.assertEqual(session.get(f"{self.url}/empty", timeout=LIMIT_S).status_code, 204)
             self.assertEqual(session.head(self.url, timeout=LIMIT_S).headers["Server"], "nuclio")
@@ -222,14 +236,22 @@ class Chromium(ClientCase):
         """What a page of another origin has seen of the function."""
         found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
         program = next(filter(None, found), None) or refuse_skip("chromium")
-        with Site(PAGE.replace("TARGET", json.dumps(self.url))) as site, \
-                tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        with (
+            Site(PAGE.replace("TARGET", json.dumps(self.url))) as site,
+            tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
+        ):
             thread = threading.Thread(target=site.serve_forever, args=(0.05,))
             thread.start()
             browser = subprocess.Popen(
-                [program, *CHROMIUM_FLAGS, f"--user-data-dir={profile}",
-                 "http://127.0.0.1:%d/" % site.server_address[1]],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                [
+                    program,
+                    *CHROMIUM_FLAGS,
+                    f"--user-data-dir={profile}",
+                    "http://127.0.0.1:%d/" % site.server_address[1],
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
             try:
@@ -252,7 +274,9 @@ class Chromium(ClientCase):
 class Forbidden(Chromium):
     """A page whose origin is not on the list sees nothing, and its POST runs nothing."""
 
-    spec = {"triggers": http_trigger({"cors": {"enabled": True, "allowOrigins": ["http://x.test"]}})}
+    spec = {
+        "triggers": http_trigger({"cors": {"enabled": True, "allowOrigins": ["http://x.test"]}})
+    }
 
     def test_a_page_of_another_origin(self):
         before = self.processor.counter("events")

@@ -72,7 +72,9 @@ class Workers(unittest.TestCase):
                     times.append(time.monotonic() - begun)
                 still_slow = processor.stats()["in_flight"]
                 p99 = sorted(times)[len(times) * 99 // 100]
-                print(f"\n1 ms beside 5 s: p99 {p99 * 1000:.1f} ms, {still_slow} slow ones still run")
+                print(
+                    f"\n1 ms beside 5 s: p99 {p99 * 1000:.1f} ms, {still_slow} slow ones still run"
+                )
                 self.assertEqual(still_slow, 3)
                 self.assertEqual([client.reply().status for client in slow], [200] * 3)
 
@@ -101,8 +103,10 @@ class Workers(unittest.TestCase):
                     thread.join()
                 self.assertEqual([client.reply().status for client in slow], [200] * 3)
             times.sort()
-            print(f"\n8 clients of 1 ms beside 3 of 2 s, 4 workers: p50 "
-                  f"{times[len(times) // 2] * 1000:.1f} ms, p99 {times[-len(times) // 100] * 1000:.1f} ms")
+            middle, p99 = times[len(times) // 2] * 1000, times[-len(times) // 100] * 1000
+            print(
+                f"\n8 clients of 1 ms beside 3 of 2 s, 4 workers: {middle:.1f} ms, p99 {p99:.1f} ms"
+            )
             self.assertEqual(len(times), 800)
 
 
@@ -117,8 +121,12 @@ class Exec(unittest.TestCase):
 
     def exec(self, *words, data=None):
         child = subprocess.run(
-            [NUCLIO, "exec", *words], input=data, capture_output=True, timeout=LIMIT_S,
-            env=self.processor.environment(), cwd=self.processor.folder,
+            [NUCLIO, "exec", *words],
+            input=data,
+            capture_output=True,
+            timeout=LIMIT_S,
+            env=self.processor.environment(),
+            cwd=self.processor.folder,
         )
         return child.returncode, child.stdout, child.stderr.decode()
 
@@ -135,7 +143,9 @@ class Exec(unittest.TestCase):
         )
         seen = json.loads(out)
         self.assertEqual((code, seen["method"], seen["path"]), (0, "PUT", "/a/b"), err)
-        self.assertEqual((seen["type"], seen["body"], seen["mark"]), ("application/json", {"x": 1}, "m"))
+        self.assertEqual(
+            (seen["type"], seen["body"], seen["mark"]), ("application/json", {"x": 1}, "m")
+        )
         (self.processor.folder / "body.txt").write_text("from a file")
         _, out, _ = self.exec("function", "-b", "@body.txt", "-c", "text/csv")
         seen = json.loads(out)
@@ -245,7 +255,9 @@ class Registry(unittest.TestCase):
             desk.file("shop.py", function("counting"))
             child = stack.enter_context(desk.start("run", "shop.py", env={"NUCLIO_ADMIN": None}))
             try:
-                self.assertRegex(child.stdout.readline().decode(), r"· admin http://127\.0\.0\.1:\d+$")
+                self.assertRegex(
+                    child.stdout.readline().decode(), r"· admin http://127\.0\.0\.1:\d+$"
+                )
             finally:
                 child.send_signal(signal.SIGTERM)
                 child.communicate(timeout=LIMIT_S)
@@ -293,14 +305,18 @@ class Completion(unittest.TestCase):
                 # bash is everywhere; the others are looked at where they are.
                 if path := shutil.which(shell):
                     script = desk.file(f"script.{shell}", said.stdout)
-                    checked = subprocess.run([path, "-n", script], capture_output=True, timeout=LIMIT_S)
+                    checked = subprocess.run(
+                        [path, "-n", script], capture_output=True, timeout=LIMIT_S
+                    )
                     self.assertEqual((checked.returncode, checked.stderr), (0, b""))
 
     def test_bash_completes(self):
         with Desk() as desk:
             script = desk.file("script", desk.nuclio("completion", "bash").stdout)
-            typed = (f"source {script}; COMP_WORDS=(nuclio run --wa); COMP_CWORD=2; "
-                     "_nuclio nuclio --wa run; printf '%s\\n' \"${COMPREPLY[@]}\"")
+            typed = (
+                f"source {script}; COMP_WORDS=(nuclio run --wa); COMP_CWORD=2; "
+                "_nuclio nuclio --wa run; printf '%s\\n' \"${COMPREPLY[@]}\""
+            )
             told = subprocess.run(["bash", "-c", typed], capture_output=True, timeout=LIMIT_S)
             self.assertEqual(told.stdout.split(), [b"--watch"], told.stderr)
 

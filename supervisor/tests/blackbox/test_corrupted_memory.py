@@ -26,10 +26,14 @@ class Corrupted(FaultCase):
             # It may be found out before or after the answer, or do no harm at all.
             self.assertIn(statuses[-1], (200, 502, 408), f"{method} {how} seed {seed}")
             self.assertIn(len(self.notes()), range(1, runs_max + 1), f"{method} {how} seed {seed}")
-        print(f"\n{method} {how}: {({one: statuses.count(one) for one in sorted(set(statuses))})}")
+        print(
+            f"\n{method} {how}: { ({one: statuses.count(one) for one in sorted(set(statuses))}) }"
+        )
 
     def test_there_is_something_to_corrupt(self):
-        self.assertGreater(sum(map(int, self.ask("GET", "/ranges").body.strip(b"[]").split(b","))), 0)
+        self.assertGreater(
+            sum(map(int, self.ask("GET", "/ranges").body.strip(b"[]").split(b","))), 0
+        )
 
     def test_all_of_it(self):
         for how in ("zeros", "ones", "noise"):

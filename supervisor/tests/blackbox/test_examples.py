@@ -1,4 +1,4 @@
-"""The examples with real data and hostile data: signatures, pictures, an upstream that misbehaves."""
+"""The examples with real and hostile data: signatures, pictures, an upstream that misbehaves."""
 
 import contextlib
 import hashlib
@@ -61,7 +61,11 @@ class Hello(ExampleCase):
     name = "hello"
 
     def test_it_greets_whomever(self):
-        for query, name in [("", "world"), ("?name=Ada", "Ada"), ("?name=J%C3%BCrgen+K", "Jürgen K")]:
+        for query, name in [
+            ("", "world"),
+            ("?name=Ada", "Ada"),
+            ("?name=J%C3%BCrgen+K", "Jürgen K"),
+        ]:
             reply = ask(self.http, "GET", f"/{query}")
             self.assertEqual((reply.status, reply.body.decode()), (200, f"Hello, {name}!\n"))
 
@@ -104,7 +108,9 @@ class Webhook(ExampleCase):
         ]:
             with self.subTest(forged=forged):
                 reply = self.hook(body, *forged)
-                self.assertEqual((reply.status, reply.body), (401, b"The signature does not match.\n"))
+                self.assertEqual(
+                    (reply.status, reply.body), (401, b"The signature does not match.\n")
+                )
         # Reading on after one changed bit anywhere in the body.
         for at in range(len(body)):
             changed = bytearray(body)
@@ -142,15 +148,22 @@ class Thumbnail(ExampleCase):
         return image.format, image.size
 
     def test_jpegs_and_pngs_of_each_mode(self):
-        for kind, modes in [("JPEG", ["RGB", "L", "CMYK"]), ("PNG", ["RGB", "RGBA", "L", "P", "1", "I;16"])]:
+        for kind, modes in [
+            ("JPEG", ["RGB", "L", "CMYK"]),
+            ("PNG", ["RGB", "RGBA", "L", "P", "1", "I;16"]),
+        ]:
             for mode in modes:
                 with self.subTest(kind=kind, mode=mode):
                     self.assertEqual(self.made(picture(kind, mode)), (kind, (256, 192)))
-        self.assertEqual(self.made(picture("JPEG", progressive=True), "?size=64"), ("JPEG", (64, 48)))
+        self.assertEqual(
+            self.made(picture("JPEG", progressive=True), "?size=64"), ("JPEG", (64, 48))
+        )
 
     def test_sizes(self):
         self.assertEqual(self.made(picture("PNG", size=(10, 10))), ("PNG", (10, 10)))
-        self.assertEqual(self.made(picture("JPEG", size=(2000, 100)), "?size=100"), ("JPEG", (100, 5)))
+        self.assertEqual(
+            self.made(picture("JPEG", size=(2000, 100)), "?size=100"), ("JPEG", (100, 5))
+        )
         for query in ("?size=0", "?size=x", "?size=15", "?size=99999999999999999999", "?size="):
             self.assertIn(ask(self.http, "POST", f"/{query}", picture("PNG")).status, (200, 400))
 
@@ -170,8 +183,11 @@ class Thumbnail(ExampleCase):
     def test_broken_pictures(self):
         """Cut and changed at random places; the seed makes it the same each time."""
         rng, statuses = random.Random(1), []
-        files = [picture("JPEG", size=(120, 90)), picture("PNG", size=(120, 90)),
-                 picture("PNG", "P", size=(120, 90))]
+        files = [
+            picture("JPEG", size=(120, 90)),
+            picture("PNG", size=(120, 90)),
+            picture("PNG", "P", size=(120, 90)),
+        ]
         with Client(self.http) as client:
             for turn in range(300):
                 data = bytearray(files[turn % len(files)])
@@ -263,13 +279,20 @@ class Fanout(ExampleCase):
                 self.assertEqual(reply.status, 200, reply.body)
                 told = json.loads(reply.body)["replies"]
                 self.assertEqual(told, [{"status": 200, "body": f"saw /slow/{number}"}])
-        print(f"\n100 events of 200 ms by one worker: {time.monotonic() - begun:.2f} s, "
-              f"{self.upstream.most} at once")
+        print(
+            f"\n100 events of 200 ms by one worker: {time.monotonic() - begun:.2f} s, "
+            f"{self.upstream.most} at once"
+        )
         self.assertGreater(self.upstream.most, 30)
 
     def test_an_upstream_that_misbehaves(self):
-        for path, status in [("/503/x", 200), ("/hangup", 502), ("/short", 502), ("/garbage", 502),
-                             ("/ok", 200)]:
+        for path, status in [
+            ("/503/x", 200),
+            ("/hangup", 502),
+            ("/short", 502),
+            ("/garbage", 502),
+            ("/ok", 200),
+        ]:
             with self.subTest(path=path):
                 reply = ask(self.http, "GET", path)
                 self.assertEqual(reply.status, status, reply.body)

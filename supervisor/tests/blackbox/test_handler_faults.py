@@ -31,17 +31,22 @@ class Exceptions(FaultCase):
         trace = self.wait_record(event_id=told["event_id"], level="error")
         self.assertEqual((trace["function"], trace["worker"]), ("function", 0))
         folder = self.processor.folder
-        self.assertEqual(trace["message"].split("\n"), [
-            "Traceback (most recent call last):",
-            *self.frame(folder, "handler", "return globals()[word](context, event, argument)"),
-            *self.frame(folder, "raises", 'raise ValueError("some error")'),
-            "ValueError: some error",
-        ])
+        self.assertEqual(
+            trace["message"].split("\n"),
+            [
+                "Traceback (most recent call last):",
+                *self.frame(folder, "handler", "return globals()[word](context, event, argument)"),
+                *self.frame(folder, "raises", 'raise ValueError("some error")'),
+                "ValueError: some error",
+            ],
+        )
 
     def frame(self, folder, name, line):
         lines = [text.strip() for text in self.code.split("\n")]
-        return [f'  File "{folder}/function.py", line {lines.index(line) + 1}, in {name}',
-                f"    {line}"]
+        return [
+            f'  File "{folder}/function.py", line {lines.index(line) + 1}, in {name}',
+            f"    {line}",
+        ]
 
     def test_causes_are_in_the_traceback(self):
         self.failed("/chained", "RuntimeError: no price")
@@ -81,12 +86,17 @@ class Exceptions(FaultCase):
             ("object", "TypeError: Object of type object is not JSON serializable"),
             ("keys", "TypeError: keys must be str, int, float, bool or None, not tuple"),
             ("loop", "ValueError: Circular reference detected"),
-            ("status", "ValueError: the status code must be a whole number from 200 to 599, "
-             "not 'fine'"),
+            (
+                "status",
+                "ValueError: the status code must be a whole number from 200 to 599, not 'fine'",
+            ),
             ("low", "ValueError: the status code must be a whole number from 200 to 599, not 99"),
             ("lambda", "TypeError: the handler returned a function: call it"),
-            ("generator", "TypeError: the handler returned a generator: join its pieces and "
-             "return text or bytes"),
+            (
+                "generator",
+                "TypeError: the handler returned a generator: join its pieces and "
+                "return text or bytes",
+            ),
             ("unspeakable", "RuntimeError: no words"),
             ("pair", "TypeError: Object of type object is not JSON serializable"),
             ("headers", "TypeError: 'int' object is not iterable"),
@@ -134,9 +144,14 @@ class Deaths(FaultCase):
         for way, told in [("segfault", "killed by signal 11 (SIGSEGV)"), ("exit", "exit code 3")]:
             with self.subTest(way=way):
                 self.assertEqual(self.dies("POST", way), 502)
-                causes = lambda: {row["last_death"] for row in self.processor.workers()}  # noqa: E731
-                wait_until(lambda: causes() == {told}, lambda: f"{told} in {causes()}")
+                self.wait_cause(told)
                 self.wait_record(level="warn", text=f"{told}; replaced at once")
+
+    def wait_cause(self, told):
+        def causes():
+            return {row["last_death"] for row in self.processor.workers()}
+
+        wait_until(lambda: causes() == {told}, lambda: f"{told} in {causes()}")
 
     def test_closed_descriptors(self):
         self.assertIn(self.dies("POST", "descriptors"), (200, 502))
@@ -208,10 +223,13 @@ class Deadlines(FaultCase):
                             wait_until(self.notes, "the handler runs")
                             self.assertEqual(other.ask("GET", "/ok").status, 200)
                             reply = slow.reply()
-                    self.assertEqual((reply.status, reply.body.decode()),
-                                     (408, '{"error": "handler timed out"}'))
+                    self.assertEqual(
+                        (reply.status, reply.body.decode()), (408, '{"error": "handler timed out"}')
+                    )
                     self.assertEqual(reply.get("Content-Type"), "application/json")
-                    self.assertEqual(len(self.notes()), 1, "an event that timed out is not repeated")
+                    self.assertEqual(
+                        len(self.notes()), 1, "an event that timed out is not repeated"
+                    )
 
     def test_more_of_them_than_workers(self):
         """Those that wait for a worker are cut off, too, at their own deadlines."""
@@ -271,7 +289,7 @@ class Harm(FaultCase):
 
     def harmed(self, harm):
         """Asks for the harm, looks whether events go on, and gets the next test a new worker."""
-        pid, = self.processor.worker_pids()
+        (pid,) = self.processor.worker_pids()
         with Client(self.http) as client:
             reply = client.ask("POST", f"/harm/{harm}")
             self.assertEqual((reply.status, reply.body), (200, b"harmed"))
@@ -283,8 +301,17 @@ class Harm(FaultCase):
         wait_until(lambda: self.processor.worker_pids() not in ([], [pid]), "another worker")
 
     def test_events_go_on_after(self):
-        for harm in ("stdout", "closed", "descriptors", "modules", "folder", "environment",
-                     "collector", "limits", "response"):
+        for harm in (
+            "stdout",
+            "closed",
+            "descriptors",
+            "modules",
+            "folder",
+            "environment",
+            "collector",
+            "limits",
+            "response",
+        ):
             with self.subTest(harm=harm):
                 self.harmed(harm)
         self.wait_record(message="closed")
@@ -311,7 +338,7 @@ class Harm(FaultCase):
         with Processor(self.code, spec={"eventTimeout": "60s"}) as processor:
             processor.wait_ready()
             self.assertEqual(ask(processor.http, "GET", "/harm/signals").status, 200)
-            pid, = processor.worker_pids()
+            (pid,) = processor.worker_pids()
             self.assertEqual(processor.stop(), 0)
             self.assertFalse(is_alive(pid))
 

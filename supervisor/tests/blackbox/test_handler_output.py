@@ -29,9 +29,17 @@ class Records(FaultCase):
     def test_prints_are_records_of_their_event(self):
         event_id = self.ask("GET", "/lines").body.decode()
         found = self.of_event(event_id, 6)
-        self.assertEqual([record["message"] for record in found], [
-            "one", "two-three!", "to stderr", "żółw \N{SNAKE}", r"raw \xff\xfe", "no line end",
-        ])
+        self.assertEqual(
+            [record["message"] for record in found],
+            [
+                "one",
+                "two-three!",
+                "to stderr",
+                "żółw \N{SNAKE}",
+                r"raw \xff\xfe",
+                "no line end",
+            ],
+        )
         for record in found:
             self.assertEqual((record["function"], record["worker"]), ("function", 0))
             self.assertEqual(record["level"], "info")
@@ -46,12 +54,20 @@ class Records(FaultCase):
     def test_the_logger_has_levels_and_fields(self):
         event_id = self.ask("GET", "/levels").body.decode()
         found = self.of_event(event_id, 5)
-        self.assertEqual([(record["level"], record["message"]) for record in found], [
-            ("debug", "at debug"), ("info", "at info 2"), ("warn", "at warn"),
-            ("error", "at error"), ("info", "does not %d fit ('word',)"),
-        ])
+        self.assertEqual(
+            [(record["level"], record["message"]) for record in found],
+            [
+                ("debug", "at debug"),
+                ("info", "at info 2"),
+                ("warn", "at warn"),
+                ("error", "at error"),
+                ("info", "does not %d fit ('word',)"),
+            ],
+        )
         fields = found[3]
-        self.assertEqual((fields["price"], fields["tags"], fields["nested"]), (3, ["a"], {"b": None}))
+        self.assertEqual(
+            (fields["price"], fields["tags"], fields["nested"]), (3, ["a"], {"b": None})
+        )
         self.assertIn("object", fields["odd"])
 
     def test_no_text_forges_a_record(self):
@@ -64,7 +80,13 @@ class Records(FaultCase):
 
     def test_output_past_python_is_kept(self):
         self.ask("GET", "/native")
-        for text in ("straight to one", "straight to two", "from libc", "from a child", "its error"):
+        for text in (
+            "straight to one",
+            "straight to two",
+            "from libc",
+            "from a child",
+            "its error",
+        ):
             self.wait_record(message=text, worker=0)
 
     def test_lines_of_threads_stay_whole(self):
@@ -143,7 +165,9 @@ class People(unittest.TestCase):
         self.assertNotIn("\x1b", text)
         self.assertNotIn("\0", text)
         for line in text.splitlines():
-            self.assertRegex(line, r"^(  |\d\d:\d\d:\d\d\.\d{3} (debug|info |warn |error) function )")
+            self.assertRegex(
+                line, r"^(  |\d\d:\d\d:\d\d\.\d{3} (debug|info |warn |error) function )"
+            )
         self.assertIn(f"event {event_id[:8]}", text)
         self.assertIn("at error", text)
         self.assertIn("price=3", text)

@@ -25,9 +25,13 @@ class Sizes(FaultCase):
                     with self.subTest(kind=kind, size=size):
                         reply = client.ask("GET", f"/size/{kind}/{size}")
                         self.assertEqual(reply.status, 201 if kind == "response" else 200)
-                        self.assertEqual(len(reply.body), size - size % 4 if kind == "text" else size)
+                        self.assertEqual(
+                            len(reply.body), size - size % 4 if kind == "text" else size
+                        )
                         if kind in ("bytes", "bytearray", "view", "response"):
-                            self.assertEqual(reply.body, (bytes(range(256)) * (size // 256 + 1))[:size])
+                            self.assertEqual(
+                                reply.body, (bytes(range(256)) * (size // 256 + 1))[:size]
+                            )
             reply = client.ask("GET", f"/size/json/{MIB}")
             self.assertEqual(reply.get("Content-Type"), "application/json")
             self.assertEqual(len(reply.body), MIB + len('{"text": ""}'))
@@ -54,7 +58,9 @@ class Sizes(FaultCase):
 
     def test_one_byte_more_than_the_limit_is_413(self):
         with Client(self.http) as client:
-            client.send(f"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: {64 * MIB + 1}\r\n\r\n".encode())
+            client.send(
+                f"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: {64 * MIB + 1}\r\n\r\n".encode()
+            )
             self.assertEqual(client.reply().status, 413)
 
 
@@ -230,7 +236,9 @@ class Kept(FaultCase):
                 while kept < 1500 and client.ask("POST", "/keep_view", b"small").status == 200:
                     kept += 1
             print(f"\n{kept} views kept")
-            wait_until(lambda: ask(processor.http, "GET", "/let_go").status == 200, "events are served")
+            wait_until(
+                lambda: ask(processor.http, "GET", "/let_go").status == 200, "events are served"
+            )
             wait_until(
                 lambda: sum(one["used"] for one in processor.stats()["slots"].values()) == 0,
                 "every slot is given back",
@@ -243,7 +251,7 @@ class Kept(FaultCase):
             with Client(processor.http) as client:
                 for size in (100, 60_000, MIB):
                     client.ask("POST", "/keep_view", pattern(size))
-            pid, = processor.worker_pids()
+            (pid,) = processor.worker_pids()
             os.kill(pid, signal.SIGKILL)
             wait_until(lambda: processor.worker_pids() not in ([], [pid]), "another worker")
             before.children = processor.census().children

@@ -164,7 +164,9 @@ class Fields(FaultCase):
 
     def test_odd_bytes_in_paths_queries_and_headers(self):
         with Client(self.http) as client:
-            client.send(request("GET", "/fields/%ff%00%2F?%ff=%fe&&=&a&b==c", None, ["X-One: \xe9\xff"]))
+            client.send(
+                request("GET", "/fields/%ff%00%2F?%ff=%fe&&=&a&b==c", None, ["X-One: \xe9\xff"])
+            )
             reply = client.reply()
             self.assertEqual(reply.status, 200, reply.body)
             seen = json.loads(reply.body)
@@ -181,9 +183,25 @@ class Fields(FaultCase):
         seen = self.fields(body=b"abc")["to_json"]
         self.assertEqual(seen["body"], "YWJj")
         self.assertEqual(seen["trigger"], {"kind": "http", "name": "default-http"})
-        for name in ("content_type", "fields", "headers", "id", "method", "path", "size",
-                     "timestamp", "url", "shard_id", "num_shards", "type", "type_version",
-                     "version", "last_in_batch", "offset", "topic"):
+        for name in (
+            "content_type",
+            "fields",
+            "headers",
+            "id",
+            "method",
+            "path",
+            "size",
+            "timestamp",
+            "url",
+            "shard_id",
+            "num_shards",
+            "type",
+            "type_version",
+            "version",
+            "last_in_batch",
+            "offset",
+            "topic",
+        ):
             self.assertIn(name, seen)
 
 

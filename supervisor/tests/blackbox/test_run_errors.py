@@ -1,17 +1,12 @@
 """`nuclio run` with something wrong: the sentence, the exit code, and nothing left running."""
 
 import contextlib
-import glob
-import json
-import os
-import shutil
 import socket
-import subprocess
 import textwrap
 import unittest
 
 from desk import Desk
-from processor import PYTHON, function_yaml
+from processor import function_yaml
 
 # What is told within a second on a quiet machine must not take longer than this on a busy one.
 LIMIT_S = 20
@@ -33,10 +28,14 @@ class Refusal(unittest.TestCase):
 
     def refused(self, code, stderr, *words, env=None):
         """The command ends with this code, says exactly this, and leaves nothing behind."""
-        said = self.desk.nuclio("run", *words, env=env, limit_s=LIMIT_S)
-        self.assertEqual((said.code, said.stdout), (code, ""), said)
+        said = self.run_with(code, words, env)
         self.assertEqual(said.stderr, textwrap.dedent(stderr).lstrip("\n"), said)
         self._nothing_left(said)
+        return said
+
+    def run_with(self, code, words, env):
+        said = self.desk.nuclio("run", *(words or ["shop.py"]), env=env, limit_s=LIMIT_S)
+        self.assertEqual((said.code, said.stdout), (code, ""), said)
         return said
 
     def _nothing_left(self, said):
@@ -47,8 +46,7 @@ class Refusal(unittest.TestCase):
 
     def refused_with(self, code, parts, *words, env=None):
         """As `refused`, for texts that depend on the interpreter."""
-        said = self.desk.nuclio("run", *words, env=env, limit_s=LIMIT_S)
-        self.assertEqual((said.code, said.stdout), (code, ""), said)
+        said = self.run_with(code, words, env)
         for part in parts:
             self.assertIn(part, said.stderr)
         self._nothing_left(said)
@@ -67,20 +65,26 @@ class Code(Refusal):
 
     def test_syntax_error(self):
         self.code("import os\n\ndef handler(context, event)\n    return 1\n")
-        self.refused(2, """
+        self.refused(
+            2,
+            """
             error: DIR/shop.py, line 3: expected ':'
                 def handler(context, event)
                                            ^
-        """, "shop.py")
+            """,
+        )
 
     def test_syntax_error_in_a_module_of_the_user(self):
         self.desk.file("prices.py", "EURO = (\n")
         self.code("import prices\n" + GOOD)
-        self.refused(2, """
+        self.refused(
+            2,
+            """
             error: DIR/prices.py, line 1: '(' was never closed
                 EURO = (
                        ^
-        """, "shop.py")
+            """,
+        )
 
     def test_a_file_that_is_no_text(self):
         (self.desk.folder / "shop.py").write_bytes(b"\x7fELF\0\0\0\1")
@@ -94,15 +98,21 @@ class Code(Refusal):
 
     def test_no_handler(self):
         self.code("PRICE = 1\n")
-        self.refused(2, """
+        self.refused(
+            2,
+            """
             error: DIR/shop.py has no handler: write a function with two parameters, def handler(context, event): ...
-        """, "shop.py")
+            """,
+        )
 
     def test_several_handlers_are_listed(self):
         self.code("def buy(context, event): ...\ndef sell(context, event): ...\n")
-        self.refused(2, """
+        self.refused(
+            2,
+            """
             error: DIR/shop.py has several functions that could be the handler: buy and sell. Call one of them handler, or choose one with --handler shop:buy
-        """, "shop.py")
+            """,
+        )
 
     def test_wrong_signature(self):
         for signature, told in [
@@ -112,9 +122,13 @@ class Code(Refusal):
         ]:
             with self.subTest(signature=signature):
                 self.code(f"def handler({signature}): ...\n")
-                self.refused(2, f"""
+                self.refused(
+                    2,
+                    f"""
                     error: handler in DIR/shop.py {told}, but a handler gets two: (context, event)
-                """, "shop.py")
+                """,
+                    "shop.py",
+                )
 
     def test_a_handler_that_is_not_there(self):
         self.code(GOOD)
@@ -138,7 +152,9 @@ class Starts(Refusal):
 
             connect()
         """)
-        self.refused(1, """
+        self.refused(
+            1,
+            """
             error: DIR/shop.py: RuntimeError: no database
             Traceback (most recent call last):
               File "DIR/shop.py", line 5, in <module>
@@ -146,17 +162,21 @@ class Starts(Refusal):
               File "DIR/shop.py", line 3, in connect
                 raise RuntimeError("no database")
             RuntimeError: no database
-        """, "shop.py")
+            """,
+        )
 
     def test_missing_module(self):
         self.code("import no_such_module\n" + GOOD)
-        self.refused(1, """
+        self.refused(
+            1,
+            """
             error: DIR/shop.py: ModuleNotFoundError: No module named 'no_such_module'
             Traceback (most recent call last):
               File "DIR/shop.py", line 1, in <module>
                 import no_such_module
             ModuleNotFoundError: No module named 'no_such_module'
-        """, "shop.py")
+            """,
+        )
 
     def test_an_exit_at_import(self):
         self.code("import sys\nsys.exit(5)\n")
@@ -171,8 +191,9 @@ class Starts(Refusal):
         ]:
             with self.subTest(code=code):
                 self.code(f"import os\n{code}\n")
-                said = self.refused_with(1, [f"error: worker 0 ended before it was ready: {told}"],
-                                         "shop.py")
+                said = self.refused_with(
+                    1, [f"error: worker 0 ended before it was ready: {told}"], "shop.py"
+                )
                 if "luck" in code:
                     self.assertIn("out of luck", said.stderr)
 
@@ -183,25 +204,31 @@ class Starts(Refusal):
 
     def test_init_context_raises(self):
         self.code("def init_context(context):\n    raise KeyError('DB_URL')\n\n" + GOOD)
-        self.refused(1, """
+        self.refused(
+            1,
+            """
             error: init_context failed: KeyError: 'DB_URL'
             Traceback (most recent call last):
               File "DIR/shop.py", line 2, in init_context
                 raise KeyError('DB_URL')
             KeyError: 'DB_URL'
-        """, "shop.py")
+            """,
+        )
 
     def test_async_init_context_raises(self):
         for handler in [GOOD, "async " + GOOD]:
             with self.subTest(handler=handler):
                 self.code(f"async def init_context(context):\n    raise KeyError('X')\n\n{handler}")
-                self.refused(1, """
+                self.refused(
+                    1,
+                    """
                     error: init_context failed: KeyError: 'X'
                     Traceback (most recent call last):
                       File "DIR/shop.py", line 2, in init_context
                         raise KeyError('X')
                     KeyError: 'X'
-                """, "shop.py")
+                    """,
+                )
 
     def test_start_that_hangs(self):
         hang = "import time\ndef init_context(context):\n    time.sleep(10 ** 6)\n"
@@ -209,9 +236,15 @@ class Starts(Refusal):
         for code in [hang, "import time\ntime.sleep(10 ** 6)\n", "while True: pass\n"]:
             with self.subTest(code=code):
                 self.code(code + GOOD)
-                self.refused(1, """
+                self.refused(
+                    1,
+                    """
                     error: worker 0 was not ready after 1s (spec.readinessTimeoutSeconds): the import of the code or init_context hangs or takes too long
-                """, "shop.py", "-f", "function.yaml")
+                """,
+                    "shop.py",
+                    "-f",
+                    "function.yaml",
+                )
 
     def test_output_before_an_exception_is_kept(self):
         self.code("print('loading prices')\nraise ValueError('no prices')\n")
@@ -227,8 +260,11 @@ class Words(Refusal):
         for words, told in [
             (["--runtime", "pyton"], "--runtime: pyton is no runtime; did you mean python?"),
             (["-e", "NAME"], '--env: "NAME" has no =; write KEY=VALUE'),
-            (["--prot", "8080"], "unexpected argument '--prot' found; a similar argument exists: "
-             "'--port'; --help shows how it is used"),
+            (
+                ["--prot", "8080"],
+                "unexpected argument '--prot' found; a similar argument exists: "
+                "'--port'; --help shows how it is used",
+            ),
             (["--trigger", "htp"], '"htp" is not known; did you mean http?'),
         ]:
             with self.subTest(words=words):
@@ -237,10 +273,19 @@ class Words(Refusal):
 
     def test_all_mistakes_of_a_file_at_once(self):
         self.code(GOOD)
-        spec = {"handlr": "shop:handler", "eventTimeout": "soon", "triggers": {"x": {"kind": "htp"}}}
+        spec = {
+            "handlr": "shop:handler",
+            "eventTimeout": "soon",
+            "triggers": {"x": {"kind": "htp"}},
+        }
         self.desk.file("function.yaml", function_yaml(spec))
-        said = self.refused_with(2, ["spec.handlr", "spec.eventTimeout", "spec.triggers.x.kind"],
-                                 "shop.py", "-f", "function.yaml")
+        said = self.refused_with(
+            2,
+            ["spec.handlr", "spec.eventTimeout", "spec.triggers.x.kind"],
+            "shop.py",
+            "-f",
+            "function.yaml",
+        )
         lines = said.stderr.splitlines()
         self.assertEqual((len(lines), {line[:6] for line in lines}), (3, {"error:"}), said)
 
@@ -266,69 +311,6 @@ class Words(Refusal):
         self.code(GOOD)
         told = "error: 192.0.2.7 is no address of this machine; choose one with --host\n"
         self.refused(2, told, "shop.py", "--host", "192.0.2.7")
-
-
-class Interpreters(Refusal):
-    """Interpreters that cannot serve."""
-
-    def test_missing(self):
-        self.code(GOOD)
-        self.refused(2, """
-            error: --python: /nowhere/python3 does not exist; name a Python interpreter, such as python3
-        """, "shop.py", "--python", "/nowhere/python3")
-        said = self.refused_with(2, ["python3"], "shop.py",
-                                 env={"NUCLIO_PYTHON": None, "PATH": "/nowhere"})
-        self.assertEqual(said.stderr.count("\n"), 1, said)
-
-    def test_too_old_by_its_own_word(self):
-        self.code(GOOD)
-        old = self.desk.file("old", f"""#!/bin/sh
-            exec {PYTHON} -c '
-import runpy, sys
-sys.version_info = (3, 10, 9, "final", 0)
-sys.executable = "/usr/bin/python3.10"
-runpy.run_path(sys.argv[-1], run_name="__main__")' "$@"
-        """, mode=0o755)
-        self.refused(2, """
-            error: Python 3.11 or later is needed, /usr/bin/python3.10 is Python 3.10.9
-        """, "shop.py", "--python", str(old))
-
-    def test_too_old_for_real(self):
-        """Those that are installed, down to Python 3.6; none is a pass, for the test above."""
-        self.code(GOOD)
-        for python, version in old_interpreters():
-            with self.subTest(python=python):
-                told = f"error: Python 3.11 or later is needed, {python} is Python {version}\n"
-                self.refused(2, told, "shop.py", "--python", python)
-
-    def test_programs_that_are_no_python(self):
-        self.code(GOOD)
-        for name, text in [("true", "exit 0"), ("talks", "echo who are you >&2; exit 1")]:
-            with self.subTest(program=name):
-                program = self.desk.file(name, f"#!/bin/sh\n{text}\n", mode=0o755)
-                said = self.refused_with(1, ["error: worker 0 ended before it was ready"],
-                                         "shop.py", "--python", str(program))
-                if name == "talks":
-                    self.assertIn("who are you", said.stderr)
-        self.desk.file("plain", "text\n")
-        self.refused_with(2, ["is not executable"], "shop.py", "--python", "./plain")
-
-
-def old_interpreters():
-    """CPython 3.6 to 3.10 on PATH or in pyenv, with their versions."""
-    root = os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv"))
-    named = [shutil.which(f"python3.{minor}") for minor in range(6, 11)]
-    candidates = sorted(glob.glob(f"{root}/versions/3.[6-9].*/bin/python3"))
-    candidates += sorted(glob.glob(f"{root}/versions/3.10.*/bin/python3"))
-    candidates += [path for path in named if path]
-    ask = "import json, sys; print(json.dumps([sys.executable, '%d.%d.%d' % sys.version_info[:3]]))"
-    found = {}
-    for path in candidates:
-        out = subprocess.run([path, "-I", "-c", ask], capture_output=True, timeout=LIMIT_S)
-        if out.returncode == 0:
-            executable, version = json.loads(out.stdout)
-            found.setdefault(version, executable)
-    return [(executable, version) for version, executable in sorted(found.items())]
 
 
 if __name__ == "__main__":

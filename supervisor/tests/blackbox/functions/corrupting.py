@@ -1,4 +1,4 @@
-"""A handler that writes over the memory it shares with the processor; for `test_corrupted_memory.py`.
+"""A handler that writes over the shared memory; for `test_corrupted_memory.py`.
 
 Stands for a native extension that writes where it must not.
 """

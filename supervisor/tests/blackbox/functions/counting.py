@@ -20,7 +20,14 @@ def handler(context, event):
         return int(argument), "no"
     if word == "bytes":
         return bytes(range(256))
-    return {"worker": context.worker_id, "pid": os.getpid(), "served": context.user_data.served,
-            "method": event.method, "path": event.path, "type": event.content_type,
-            "body": event.body.decode() if isinstance(event.body, bytes) else event.body,
-            "mark": event.get_header("X-Mark"), "env": os.environ.get("GREETING")}
+    return {
+        "worker": context.worker_id,
+        "pid": os.getpid(),
+        "served": context.user_data.served,
+        "method": event.method,
+        "path": event.path,
+        "type": event.content_type,
+        "body": event.body.decode() if isinstance(event.body, bytes) else event.body,
+        "mark": event.get_header("X-Mark"),
+        "env": os.environ.get("GREETING"),
+    }

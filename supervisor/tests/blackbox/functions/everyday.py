@@ -6,7 +6,9 @@ import json
 
 def handler(context, event):
     if event.path == "/echo":
-        return context.Response(body=event.body_view, content_type=event.content_type or "text/plain")
+        return context.Response(
+            body=event.body_view, content_type=event.content_type or "text/plain"
+        )
     if event.path == "/digest":
         return {"sha256": hashlib.sha256(event.body_view).hexdigest(), "size": event.size}
     if event.path == "/cookies":
@@ -19,5 +21,9 @@ def handler(context, event):
         return 204, None
     if event.path == "/json":
         body = event.body if isinstance(event.body, dict) else json.loads(event.body)
-        return {"method": event.method, "sum": sum(body["numbers"]), "mark": event.get_header("X-Mark")}
+        return {
+            "method": event.method,
+            "sum": sum(body["numbers"]),
+            "mark": event.get_header("X-Mark"),
+        }
     return f"{event.method} {event.url.partition('?')[2]}"

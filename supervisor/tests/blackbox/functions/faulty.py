@@ -1,4 +1,4 @@
-"""A handler that does whatever its path asks for, most of it wrong; for `test_handler_faults.py`."""
+"""A handler that does what its path asks for, most of it wrong; for `test_handler_faults.py`."""
 
 import ctypes
 import gc

@@ -80,9 +80,25 @@ def raised(context, word):
 
 
 FIELDS = (
-    "id", "method", "path", "url", "fields", "headers", "content_type", "size", "shard_id",
-    "num_shards", "type", "type_version", "version", "last_in_batch", "offset", "topic", "key",
-    "partition", "attempt",
+    "id",
+    "method",
+    "path",
+    "url",
+    "fields",
+    "headers",
+    "content_type",
+    "size",
+    "shard_id",
+    "num_shards",
+    "type",
+    "type_version",
+    "version",
+    "last_in_batch",
+    "offset",
+    "topic",
+    "key",
+    "partition",
+    "attempt",
 )
 
 
@@ -93,8 +109,13 @@ def fields(context, event):
     seen["body"] = body.decode("latin-1") if isinstance(body, bytes) else body
     seen["kind of body"] = type(body).__name__
     seen["trigger"] = [event.trigger.kind, event.trigger.name]
-    seen["context"] = [context.trigger.kind, context.trigger_name, context.function_name,
-                       context.worker_id, context.platform.namespace]
+    seen["context"] = [
+        context.trigger.kind,
+        context.trigger_name,
+        context.function_name,
+        context.worker_id,
+        context.platform.namespace,
+    ]
     seen["timestamp"] = [event.timestamp.isoformat(), event.timestamp.tzinfo is None]
     seen["time"] = event.time.isoformat()
     seen["deadline"] = event.deadline
