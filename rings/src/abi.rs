@@ -47,7 +47,8 @@ pub struct Entry {
 /// Kinds of entries that go down, from the processor to a worker.
 pub mod down {
     /// An event. aux = trigger, value = header bytes, a = place of the header ([`super::place`]),
-    /// b = deadline on CLOCK_MONOTONIC in ns (0 = none), c = body bytes, d = attempt (first is 1).
+    /// b = deadline on CLOCK_MONOTONIC in ns (0 = none), c = body bytes, d = attempt (first is 1),
+    /// e = with WANT_LOGS the lowest level wanted.
     pub const EVENT: u8 = 1;
     /// A piece of a streamed request body. claim, value = bytes, a = place.
     pub const BODY_CHUNK: u8 = 2;
@@ -84,7 +85,7 @@ pub mod down_flag {
     pub const BATCH_MORE: u8 = 2;
     /// The last piece.
     pub const LAST: u8 = 4;
-    /// Log records of this event are wanted in its reply (`aux` of the log records is the level).
+    /// Log records of this event are wanted in its reply, from the level in `e` on.
     pub const WANT_LOGS: u8 = 8;
 }
 

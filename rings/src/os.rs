@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use nix::fcntl::{FcntlArg, FdFlag};
 use nix::sys::socket::MsgFlags;
 
 use crate::memory::Map;
@@ -127,7 +128,10 @@ pub fn adopt_from_env(name: &str) -> Option<OwnedFd> {
     // that could read the environment.
     unsafe {
         std::env::remove_var(name);
-        Some(OwnedFd::from_raw_fd(number))
+        let fd = OwnedFd::from_raw_fd(number);
+        // Came through an exec; must not go through another.
+        nix::fcntl::fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
+        Some(fd)
     }
 }
 

@@ -15,6 +15,7 @@ pub struct Event {
     pub(crate) begun_ns: u64,
     trigger: u16,
     flags: u8,
+    wanted_level: u8,
     attempt: u32,
     body_bytes: u32,
     header: &'static [u8],
@@ -53,6 +54,7 @@ impl Event {
             begun_ns: 0,
             trigger: entry.aux,
             flags: entry.flags,
+            wanted_level: entry.e as u8,
             attempt: entry.d as u32,
             body_bytes: entry.c as u32,
             header,
@@ -85,9 +87,9 @@ impl Event {
         self.attempt
     }
 
-    /// True if the event's log records are wanted in its reply.
-    pub fn wants_logs(&self) -> bool {
-        self.flags & down_flag::WANT_LOGS != 0
+    /// The lowest level of the event's log records that are wanted in its reply; `None` = none are.
+    pub fn wanted_log_level(&self) -> Option<u8> {
+        (self.flags & down_flag::WANT_LOGS != 0).then_some(self.wanted_level)
     }
 
     /// Bytes of the body.

@@ -3,6 +3,7 @@
 //! Text in, [`Function`] out. No I/O, no environment, no clock; imports no crate of ours.
 #![forbid(unsafe_code)]
 
+mod built;
 mod check;
 mod duration;
 mod error;
@@ -23,6 +24,7 @@ mod size;
 mod tree;
 mod trigger;
 
+pub use built::WITHOUT_EFFECT;
 pub use duration::{format_duration, parse_duration};
 pub use error::ConfigError;
 pub use function::{

@@ -23,23 +23,6 @@ use crate::workers::runtime::{self, Runtime};
 
 /// The trigger kinds that this program serves.
 pub const BUILT_KINDS: [TriggerKind; 1] = [TriggerKind::Http];
-/// Right in function.yaml, and not heeded by this version.
-const WITHOUT_EFFECT: [&str; 14] = [
-    "spec.recycle",
-    "spec.limits.memory",
-    "spec.limits.pending",
-    "spec.limits.replyBufferMax",
-    "spec.triggers.*.batch",
-    "spec.triggers.*.retry",
-    "spec.triggers.*.deadLetter",
-    "spec.triggers.*.onExhausted",
-    "spec.triggers.*.ordering",
-    "spec.triggers.*.maxAttempts",
-    "spec.triggers.*.streamRequests",
-    "spec.triggers.*.explicitAckMode",
-    "spec.triggers.*.mode",
-    "spec.triggers.*.attributes.readBufferSize",
-];
 /// Longest function.yaml read from a descriptor; the loader has its own, smaller bound.
 const CONFIG_BYTES_MAX: u64 = 16 << 20;
 /// Until a worker is ready, where function.yaml says nothing.
@@ -185,7 +168,8 @@ fn load_function(
         runtimes: (!names.is_empty()).then_some(&names),
         // What comes over a descriptor has been expanded by who wrote it.
         env: args.config_fd.is_none().then_some(&lookup),
-        without_effect: &WITHOUT_EFFECT,
+        // What comes over a descriptor has every default written out; who wrote it has warned.
+        without_effect: if args.config_fd.is_none() { &spec::WITHOUT_EFFECT } else { &[] },
     };
     let one_line = |found: spec::ConfigError| format!("{name}{found}");
     match spec::load(&text, &options) {

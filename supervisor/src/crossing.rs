@@ -148,7 +148,6 @@ pub struct Counters {
     pub bells_up: u64,
     pub polls: u64,
     pub wakeup_rescues: u64,
-    pub log_dropped: u64,
     pub bad_requests: u64,
     pub connections_accepted: u64,
     pub connections_cut: u64,

@@ -265,7 +265,6 @@ fn ready_line(
         if !admin_url.ends_with(&format!(":{}", prepare::ADMIN_PORT)) {
             line.push_str(&format!(" · admin {admin_url}"));
         }
-        log.result(line);
         let state = State {
             name,
             namespace,
@@ -278,6 +277,8 @@ fn ready_line(
         if let Some(Err(error)) = registration.map(|r| r.write_state(&state)) {
             log.warn(format!("other programs cannot find this function by name: {error}"));
         }
+        // Last, so that who waits for this line finds the function by its name.
+        log.result(line);
     })
 }
 

@@ -62,6 +62,9 @@ pub const RECALL_AFTER_NS_MIN: u64 = TICK_NS;
 pub const CANCEL_GRACE_NS_MIN: u64 = S;
 /// Attempts of an event whose worker died, where it may be repeated: the first and one more.
 pub const REQUEST_ATTEMPTS_MAX: u16 = 2;
+/// Times that an event goes to another worker because the dead one says that it had not begun it.
+/// Its word; a correct worker dies rarely enough that nothing comes near.
+pub const UNCOUNTED_REPEATS_MAX: u8 = 8;
 /// Log records of one event kept for its reply.
 pub const REPLY_LOG_BYTES_MAX: usize = 16 * 1024;
 /// Log records moved from one worker in a turn.

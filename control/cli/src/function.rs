@@ -108,6 +108,7 @@ fn load(
         partial,
         runtimes: said.args.runtime.is_none().then_some(&names[..]),
         env: Some(&lookup),
+        without_effect: &spec::WITHOUT_EFFECT,
         ..LoadOptions::default()
     };
     let line = |error: &ConfigError| format!("{shown}: {error}");

@@ -36,6 +36,8 @@ pub fn set_error_detail(name: Option<&String>) {
 /// Who must be answered, and since when it has run.
 #[derive(Debug, Clone, Copy)]
 pub struct Turn {
+    /// Lowest level of log records that the event's client wants; `None` = none.
+    pub wanted_level: Option<u8>,
     pub claim: u64,
     pub begun_ns: u64,
 }

@@ -5,7 +5,7 @@
 //! interpreter may wait for the lock. A forked child has no connection: the rings are its parent's.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::ThreadId;
 
@@ -19,6 +19,10 @@ use crate::trigger::TriggerInfo;
 static LINK: OnceLock<Link> = OnceLock::new();
 /// The event a sync handler is working on; 0 between events.
 static CURRENT_CLAIM: AtomicU64 = AtomicU64::new(0);
+/// Events under way whose client wants log records, and the lowest level any of them wants.
+static WANTING: AtomicU32 = AtomicU32::new(0);
+static WANTED_LEVEL: AtomicU8 = AtomicU8::new(NOT_WANTED);
+const NOT_WANTED: u8 = u8::MAX;
 /// With an async handler: the `ContextVar` that holds the claim of the running task's event.
 static CURRENT_OF_TASK: OnceLock<Py<PyAny>> = OnceLock::new();
 
@@ -80,6 +84,28 @@ pub fn current_claim(py: Python<'_>) -> u64 {
 #[inline]
 pub fn set_current_claim(claim: u64) {
     CURRENT_CLAIM.store(claim, Ordering::Relaxed);
+}
+
+/// An event begins whose client wants log records from this level on. While one is under way, all
+/// records from its level on go up; the processor sorts them by event and by its own level.
+pub fn want_from(level: Option<u8>) {
+    if let Some(level) = level {
+        WANTING.fetch_add(1, Ordering::Relaxed);
+        WANTED_LEVEL.fetch_min(level, Ordering::Relaxed);
+    }
+}
+
+/// Such an event has been answered.
+fn want_no_more(level: Option<u8>) {
+    if level.is_some() && WANTING.fetch_sub(1, Ordering::Relaxed) == 1 {
+        WANTED_LEVEL.store(NOT_WANTED, Ordering::Relaxed);
+    }
+}
+
+/// The lowest level that an event under way wants in its reply.
+#[inline]
+pub fn wanted_level() -> u8 {
+    WANTED_LEVEL.load(Ordering::Relaxed)
 }
 
 /// From now on each task has its own event, kept in this `ContextVar`.
@@ -144,6 +170,7 @@ impl Link {
         released: bool,
         may_detach: bool,
     ) -> Result<bool, ShimError> {
+        want_no_more(turn.wanted_level);
         let send = || {
             let mut worker = self.lock();
             worker.reply_begun(turn.claim, turn.begun_ns, reply, released)?;

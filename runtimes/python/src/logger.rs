@@ -27,7 +27,7 @@ impl Logger {
 
     #[inline]
     fn wants(&self, level: Level) -> bool {
-        level as u8 >= self.level.load(Ordering::Relaxed)
+        level as u8 >= self.level.load(Ordering::Relaxed).min(link::wanted_level())
     }
 
     fn log(

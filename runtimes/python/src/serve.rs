@@ -38,7 +38,12 @@ fn one(
     context: &Bound<'_, PyAny>,
     event: shim::Event,
 ) -> Result<(), ShimError> {
-    let turn = Turn { claim: event.claim(), begun_ns: event.begun_ns() };
+    let turn = Turn {
+        claim: event.claim(),
+        begun_ns: event.begun_ns(),
+        wanted_level: event.wanted_log_level(),
+    };
+    link::want_from(turn.wanted_level);
     link::set_current_claim(turn.claim);
     let event = Bound::new(handler.py(), Event::of_slot(event))
         .map_err(|_| ShimError::Protocol("no memory for an event"))?;

@@ -84,7 +84,12 @@ pub fn next_work<'py>(py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         return Ok(Some(match link.next().unwrap_or_else(|error| give_up(error)) {
             Next::Armed => return Ok(None),
             Next::Down(Down::Event(event)) => {
-                let turn = Turn { claim: event.claim(), begun_ns: event.begun_ns() };
+                let turn = Turn {
+                    claim: event.claim(),
+                    begun_ns: event.begun_ns(),
+                    wanted_level: event.wanted_log_level(),
+                };
+                link::want_from(turn.wanted_level);
                 let event = Mutex::new(Some(Py::new(py, Event::of_slot(event))?));
                 Bound::new(py, Ticket { turn, event })?.into_any()
             }

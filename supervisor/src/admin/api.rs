@@ -85,7 +85,7 @@ fn figures(snapshot: &Snapshot, log_dropped: u64) -> Value {
             "bells_up": counters.bells_up,
             "polls": counters.polls,
             "wakeup_rescues": counters.wakeup_rescues,
-            "log_dropped": counters.log_dropped + log_dropped,
+            "log_dropped": log_dropped,
             "bad_requests": counters.bad_requests,
             "connections_accepted": counters.connections_accepted,
             "connections_cut": counters.connections_cut,

@@ -165,7 +165,7 @@ impl Figures {
 
     fn encode_counters(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let c: &Counters = &self.snapshot.counters;
-        let log_dropped = c.log_dropped + self.log_dropped;
+        let log_dropped = self.log_dropped;
         let counters = [
             ("nuclio_events", "Events taken in", c.events),
             ("nuclio_events_redispatched", "Events given to another worker", c.redispatched),

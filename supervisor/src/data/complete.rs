@@ -3,14 +3,14 @@
 use rings::abi::init_failed;
 use rings::check::{Block, Response, Up};
 use rings::error::Violation;
-use rings::limits::COMPLETIONS_PER_TURN_MAX;
+use rings::limits::{COMPLETIONS_PER_TURN_MAX, ESCAPE_MAX};
 use rings::log_ring::LogRecord;
 
 use super::figures::observe;
 use super::inflight::{ClaimKey, ClaimState, EventKey, Place, Worker, WorkerKey, WorkerState};
 use super::reactor::Data;
 use super::verdict::{Action, End, Request, request_reply};
-use crate::crossing::ToPool;
+use crate::crossing::{DeathCause, ToPool};
 use crate::limits::{LOG_RECORDS_PER_TURN_MAX, REPLY_LOG_BYTES_MAX};
 use crate::log::{Level, Record};
 
@@ -166,8 +166,25 @@ impl Data {
             self.drop_event_hold(event_key);
         } else {
             worker.claims[claim].state = ClaimState::Held;
+            self.count_kept(key);
         }
         self.workers[key].trim_order();
+    }
+
+    /// A handler that keeps more bodies than its budget is named, and its worker replaced: it would
+    /// soon have no place left for an event.
+    fn count_kept(&mut self, key: WorkerKey) {
+        let worker = &mut self.workers[key];
+        let kept = worker.claims.len() as u32 - worker.in_flight;
+        if kept <= ESCAPE_MAX || worker.state != WorkerState::Ready {
+            return;
+        }
+        worker.state = WorkerState::Retiring;
+        let id = worker.id;
+        let text = "the handler keeps the bodies of more than 256 ended events (body_view in a \
+                    list, a global or a thread); its worker is replaced";
+        self.log.try_send(Record::new(Level::Warn, text).of_worker(id));
+        self.to_pool.send(ToPool::Retiring { id, cause: DeathCause::Asked });
     }
 
     fn take_release(&mut self, key: WorkerKey, number: u64) -> Result<(), Violation> {
@@ -283,7 +300,6 @@ impl Data {
         if let Some(worker) = self.workers.get_mut(key) {
             let dropped = u64::from(worker.end.newly_dropped_logs());
             if dropped > 0 {
-                self.counters.log_dropped += dropped;
                 self.log.count_dropped_elsewhere(dropped);
             }
         }
@@ -357,7 +373,7 @@ impl Data {
 
 impl Worker {
     fn cause_is_violation(&self) -> bool {
-        matches!(self.cause, crate::crossing::DeathCause::Violation(_))
+        matches!(self.cause, DeathCause::Violation(_))
     }
 }
 

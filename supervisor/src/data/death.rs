@@ -10,6 +10,7 @@ use super::inflight::{ClaimState, EventKey, Place, WorkerKey, WorkerState, began
 use super::reactor::Data;
 use super::verdict::{Action, End, Request, request_reply};
 use crate::crossing::{DeathCause, ToPool};
+use crate::limits::UNCOUNTED_REPEATS_MAX;
 use crate::log::{Level, Record};
 
 /// Answers a dead worker can have left: its whole ring.
@@ -48,12 +49,14 @@ impl Data {
     pub fn ended(&mut self, number: u32) {
         let Some(key) = self.worker_key(number) else { return };
         let by_violation = matches!(self.workers[key].cause, DeathCause::Violation(_));
+        let mut violated_now = false;
         if !by_violation {
             // What it says after its end can only be wrong, not hostile to anybody: it is dead.
             let drained = self
                 .drain_some(key, COMPLETIONS_LEFT_MAX)
                 .and_then(|()| self.drain_logs(key, LOG_RECORDS_LEFT_MAX));
             if let Err(violation) = drained {
+                violated_now = true;
                 self.violated(key, violation);
             }
         }
@@ -70,7 +73,9 @@ impl Data {
         });
         drop(order);
         for (index, event_key, state) in owed {
-            self.bereave(key, event_key, state, began(started, index));
+            // After a violation its word about what it began counts for nothing.
+            let begun = by_violation || violated_now || began(started, index);
+            self.bereave(key, event_key, state, begun);
         }
         self.bury(key);
     }
@@ -89,7 +94,9 @@ impl Data {
                 idempotent: event.idempotent,
                 reply_begun: state == ClaimState::Answering,
             };
-            let end = if begun { End::DiedWithin } else { End::DiedBefore };
+            // A worker that lies about what it began could have an event repeated for ever.
+            let believed = !begun && event.repeats < UNCOUNTED_REPEATS_MAX;
+            let end = if believed { End::DiedBefore } else { End::DiedWithin };
             self.repeat_or_refuse(event_key, request_reply(end, request));
         }
         self.drop_event_hold(event_key);
@@ -100,6 +107,7 @@ impl Data {
             Action::Again { counts } => {
                 if let Some(event) = self.events.get_mut(event_key) {
                     event.attempt += u16::from(counts);
+                    event.repeats += u8::from(!counts);
                     event.bereaved_ns = monotonic_ns();
                     self.counters.redispatched += 1;
                 }

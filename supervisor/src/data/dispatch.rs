@@ -207,6 +207,7 @@ impl Data {
             b: event.deadline_ns,
             c: u64::from(event.body_bytes),
             d: u64::from(event.attempt),
+            e: event.logs.as_ref().map_or(0, |logs| u64::from(logs.level)),
             ..Default::default()
         };
         let index = match worker.end.push_event(&entry) {

@@ -38,6 +38,8 @@ pub struct Event {
     pub slot_bytes: u64,
     pub token: [u8; 24],
     pub attempt: u16,
+    /// Times it went to another worker uncounted, since the first had not begun it.
+    pub repeats: u8,
     pub idempotent: bool,
     pub arrived_ns: u64,
     pub deadline_ns: u64,

@@ -338,7 +338,10 @@ impl Pool {
 
     /// The data thread ends only with the program, and its queue has room for all we may say.
     pub(super) fn tell_data(&mut self, message: ToData) {
-        if self.links.to_data.send(message).is_err() && self.exit.is_none() {
+        // Once the drain is over it has ended, and what could still be said is of no use.
+        let drained = matches!(self.phase, Phase::Draining { drained: true, .. });
+        let refused = self.links.to_data.send(message).is_err();
+        if refused && !drained && self.exit.is_none() {
             self.links.log.error("the data thread does not listen any more; ending");
             self.exit = Some(1);
         }

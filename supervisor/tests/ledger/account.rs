@@ -98,6 +98,8 @@ struct Ends {
     order: Vec<(u64, u32)>,
     stopped: Vec<(u64, u64)>,
     stopped_pids: HashMap<u32, u64>,
+    /// Those that were killed from outside.
+    killed: HashSet<u32>,
 }
 
 impl Ends {
@@ -132,7 +134,9 @@ impl Ends {
         order.sort_unstable();
         let until = |pid: &u32| died_ns.get(pid).copied().unwrap_or(u64::MAX);
         let stopped = stopped_pids.iter().map(|(pid, at)| (*at, until(pid))).collect();
-        Self { died_ns, order, stopped, stopped_pids }
+        let killed = evidence.dooms.iter().filter(|doom| doom.by == By::Kill);
+        let killed = killed.map(|doom| doom.pid).collect();
+        Self { died_ns, order, stopped, stopped_pids, killed }
     }
 
     /// Workers that died between two moments.
@@ -252,6 +256,11 @@ impl Case<'_> {
     fn fault_of_lost(&self, ends: &Ends) -> Option<String> {
         if !self.notes.iter().all(|note| ends.died_ns.contains_key(&note.pid)) {
             return Some("502 although its worker did not die".into());
+        }
+        let answered = self.asked.deed.dies_answered()
+            && self.notes.last().is_some_and(|note| !ends.killed.contains(&note.pid));
+        if answered {
+            return Some("502 although its reply had been published".into());
         }
         let needed = if self.asked.method.may_be_repeated() { 2 } else { 1 };
         let died = ends.deaths_within(self.line.sent_ns, self.line.ended_ns);

@@ -112,6 +112,7 @@ impl Data {
             slot_bytes,
             token,
             attempt: 1,
+            repeats: 0,
             idempotent: settings.idempotent || head.method.is_idempotent(),
             arrived_ns: self.clock.now_ns,
             deadline_ns: if timeout == 0 { 0 } else { self.clock.now_ns + timeout },
