@@ -300,7 +300,7 @@ impl Data {
         if let Some(worker) = self.workers.get_mut(key) {
             let dropped = u64::from(worker.end.newly_dropped_logs());
             if dropped > 0 {
-                self.log.count_dropped_elsewhere(dropped);
+                self.log.count_dropped(dropped);
             }
         }
         Ok(())

@@ -253,12 +253,14 @@ class Processor:
             waiting=stats["pending"] + stats["in_flight"],
         )
 
-    def wait_census(self, before, limit_s=SETTLE_LIMIT_S):
-        """Waits until it holds what it held before."""
+    def wait_census(self, before, limit_s=SETTLE_LIMIT_S, same_workers=True):
+        """Waits until it holds what it held before; other workers, if told, but as many."""
         seen = [None]
 
         def settled():
             seen[0] = self.census()
+            if not same_workers and len(seen[0].children) == len(before.children):
+                seen[0].children = before.children
             return seen[0] == before
 
         wait_until(settled, lambda: f"holds {seen[0]}, before {before}", limit_s)
@@ -302,15 +304,7 @@ class ProcessorCase(unittest.TestCase):
 
     def tearDown(self):
         """Nothing leaked: the same process, workers, descriptors, slots and connections."""
-        before = self.before
-        if not self.keeps_workers:
-            before = type(self).before
-            before.children = wait_until(lambda: self._as_many(before), "workers are back")
-        self.processor.wait_census(before)
-
-    def _as_many(self, before):
-        children = children_of(self.processor.pid)
-        return children if len(children) == len(before.children) else None
+        self.processor.wait_census(self.before, same_workers=self.keeps_workers)
 
     @classmethod
     def tearDownClass(cls):

@@ -44,6 +44,8 @@ pub struct Evidence<'a> {
     pub notes: &'a [Note],
     pub dooms: &'a [Doom],
     pub deaths: &'a HashMap<u32, Death>,
+    /// Workers have one event at a time, so a death costs one at most.
+    pub one_at_a_time: bool,
 }
 
 /// What came of it.
@@ -63,6 +65,8 @@ pub struct Account {
     /// The same while every worker was down.
     pub redispatch_alone_ns: Vec<u64>,
     pub suicides: u64,
+    /// Attempts that must have been begun on workers that died.
+    pub begun_lost: u64,
     pub executions: u64,
 }
 
@@ -173,6 +177,10 @@ pub fn judge(evidence: &Evidence<'_>) -> Account {
     for note in notes {
         account.add_fault(&format!("a request nobody sent was executed: {note:?}"));
     }
+    if evidence.one_at_a_time && account.begun_lost > ends.died_ns.len() as u64 {
+        let (lost, deaths) = (account.begun_lost, ends.died_ns.len());
+        account.add_fault(&format!("{deaths} deaths cost {lost} begun events, one each at most"));
+    }
     account.judge_deaths(evidence);
     account
 }
@@ -275,6 +283,11 @@ impl Case<'_> {
     }
 
     fn measure(&self, ends: &Ends, first_noted: &HashMap<u32, u64>, account: &mut Account) {
+        account.begun_lost += match (self.line.status, self.asked.method.may_be_repeated()) {
+            (502, true) => 2,
+            (502, false) => 1,
+            _ => self.notes.len().saturating_sub(1) as u64,
+        };
         match self.line.status {
             200 => account.slowest_ok_ns = account.slowest_ok_ns.max(self.waited_ns()),
             408 => {

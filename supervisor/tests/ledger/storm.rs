@@ -38,7 +38,7 @@ pub struct Storm {
 pub fn run(programs: &Programs, storm: Storm) -> Result<bool, String> {
     let mut processor = Processor::start(programs, storm.kind, WORKERS)?;
     let pid = processor.pid();
-    let before = processor.stats()?;
+    let before = processor.resting_stats()?;
     let begun = Instant::now();
     let plan = Plan { seed: storm.seed, kind: storm.kind };
     let planned = storm.requests;
@@ -77,6 +77,7 @@ pub fn run(programs: &Programs, storm: Storm) -> Result<bool, String> {
         notes: &notes,
         dooms: &record.dooms,
         deaths: &deaths,
+        one_at_a_time: storm.kind != Kind::Async,
     });
     for fault in account_of_end.faults.drain(..).chain(record.admin_faults.clone()) {
         account.add_fault(&fault);
@@ -197,10 +198,12 @@ fn report(
     println!("  replies       {ok} x 200, {late} x 408, {lost} x 502, {other} others or none");
     println!("  executions    {}", account.executions);
     println!(
-        "  workers       {} killed, {} stopped, {} died of a request; {replaced} replaced",
+        "  workers       {} killed, {} stopped, {} died of a request; {replaced} replaced; {} begun \
+         events lost",
         struck(By::Kill),
         struck(By::Stop),
-        account.suicides
+        account.suicides,
+        account.begun_lost
     );
     println!(
         "  408           {} begun, {} waiting; at the latest after {:.1} ms",
