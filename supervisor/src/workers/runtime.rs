@@ -159,7 +159,8 @@ impl Runtime {
         std::iter::once(self.file.id.as_str()).chain(others.map(String::as_str))
     }
 
-    /// The program that runs the code: the one given, else the version asked for, else the default.
+    /// The program that runs the code: the one given, else the version asked for, else the default;
+    /// an empty path for a language that needs none.
     pub fn find_interpreter(
         &self,
         given: Option<&Path>,
@@ -170,6 +171,9 @@ impl Runtime {
             let found = find_program(given)
                 .ok_or_else(|| format!("--{flag}: {} is no program", given.display()))?;
             return Ok(self.real_program(found));
+        }
+        if self.file.interpreter.is_empty() {
+            return Ok(PathBuf::new());
         }
         let mut names = Vec::new();
         if let Some(version) = version.filter(|_| !self.file.interpreter_versioned.is_empty()) {
@@ -282,6 +286,7 @@ mod tests {
         assert!(find_program(Path::new("sh")).is_some_and(|path| path.is_absolute()));
         assert_eq!(find_program(Path::new("/etc/passwd")), None);
         let mut language = runtime("python", ".py", "python3");
+        assert_eq!(language.find_interpreter(None, None).unwrap(), Path::new(""));
         language.file.interpreter = "no-such-program".into();
         language.file.interpreter_versioned = "no-such-{version}".into();
         assert_eq!(
