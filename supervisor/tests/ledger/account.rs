@@ -19,8 +19,8 @@ pub const TIMEOUT_NS: u64 = 1_000_000_000;
 const EARLY_NS: u64 = 20_000_000;
 /// What a busy machine may add until the client has read the 408.
 const LATE_NS: u64 = 500_000_000;
-/// From a death until the processor's log tells of it.
-const TOLD_NS: u64 = 500_000_000;
+/// From a death until the processor's log tells of it, where nothing else does.
+const TOLD_NS: u64 = 100_000_000;
 /// Bytes of one note: number, CLOCK_MONOTONIC, pid, attempt.
 const NOTE_BYTES: usize = 24;
 /// Faults shown one by one; the rest is counted.
@@ -143,10 +143,11 @@ impl Ends {
         Self { died_ns, order, stopped, stopped_pids, killed }
     }
 
-    /// Workers that died between two moments.
-    fn deaths_within(&self, from_ns: u64, to_ns: u64) -> usize {
+    /// Workers that died between two moments, but for those that are named.
+    fn deaths_within(&self, from_ns: u64, to_ns: u64, but: &[Note]) -> usize {
         let at = |ns: u64| self.order.partition_point(|(died, _)| *died < ns);
-        at(to_ns + TOLD_NS) - at(from_ns)
+        let named = |pid: u32| but.iter().any(|note| note.pid == pid);
+        self.order[at(from_ns)..at(to_ns)].iter().filter(|(_, pid)| !named(*pid)).count()
     }
 
     /// Some worker was stopped at some moment of these.
@@ -270,10 +271,18 @@ impl Case<'_> {
         if answered {
             return Some("502 although its reply had been published".into());
         }
+        // Each noted attempt explains one death; what is missing must have been begun unnoted.
         let needed = if self.asked.method.may_be_repeated() { 2 } else { 1 };
-        let died = ends.deaths_within(self.line.sent_ns, self.line.ended_ns);
-        if died < needed {
-            return Some(format!("502 with {died} deaths while it waited, of {needed} needed"));
+        let noted = self.notes.iter().filter_map(|note| ends.died_ns.get(&note.pid).copied());
+        let (told_ns, from_ns) = (self.line.ended_ns + TOLD_NS, noted.max());
+        if from_ns.is_some_and(|died| died > told_ns) {
+            return Some("502 before its worker died".into());
+        }
+        let from_ns = from_ns.unwrap_or(self.line.sent_ns);
+        let others = ends.deaths_within(from_ns, told_ns, self.notes);
+        if self.notes.len() + others < needed {
+            let noted = self.notes.len();
+            return Some(format!("502 with {noted} noted and {others} other deaths of {needed}"));
         }
         None
     }

@@ -140,7 +140,8 @@ impl Record {
         self.alive.iter().any(|(doom, _)| self.dooms[*doom].pid == pid)
     }
 
-    fn send(&mut self, pid: u32, processor: u32, by: By) {
+    /// Does it to one worker of the processor.
+    pub fn send(&mut self, pid: u32, processor: u32, by: By) {
         let Some(raw) = Pid::from_raw(pid as i32) else { return };
         // It may have ended since the page was written; the pidfd pins what is looked at next.
         let Ok(pidfd) = pidfd_open(raw, PidfdFlags::empty()) else { return };

@@ -3,12 +3,18 @@
 use std::time::{Duration, Instant};
 
 use crate::account::{Note, read_notes};
+use crate::chaos::{By, Record};
 use crate::client::{Client, Fault, Line};
 use crate::plan::{Answer, Asked, Attempts, Deed, Kind, Method};
 use crate::processor::{Processor, Programs};
 
 /// Until both workers are ready again after a death, back-off included.
 const READY_LIMIT: Duration = Duration::from_secs(15);
+const IDLE_STOPS: usize = 2;
+/// The event timeout, and what a busy machine may add.
+const IDLE_STOP_LIMIT: Duration = Duration::from_secs(3);
+/// From a worker that does not begin to one that does: two ticks, and what a busy machine may add.
+const RECALL_LIMIT: Duration = Duration::from_millis(500);
 /// A second for the event, and what a busy machine may add.
 const DRAIN_LIMIT: Duration = Duration::from_secs(4);
 const TIMEOUT_NS: u64 = crate::account::TIMEOUT_NS;
@@ -100,6 +106,7 @@ const WARM_UP: u64 = 4000;
 pub fn run(programs: &Programs) -> Result<bool, String> {
     let mut wrong = one_by_one(programs)?;
     wrong += handed_ahead(programs)?;
+    wrong += stopped_while_idle(programs)?;
     wrong += drained_while_stopped(programs)?;
     Ok(wrong == 0)
 }
@@ -203,6 +210,45 @@ fn handed_ahead(programs: &Programs) -> Result<usize, String> {
     }
     wrong += usize::from(!ends_well(&mut processor));
     println!("  {ROUNDS} deaths before events handed ahead, {moved} of them: {wrong} wrong");
+    Ok(wrong)
+}
+
+/// A worker that is stopped while it has nothing begins nothing: what it is given goes to the other
+/// one soon, and it is replaced.
+fn stopped_while_idle(programs: &Programs) -> Result<usize, String> {
+    let mut processor = Processor::start(programs, Kind::Native, 2)?;
+    let mut client = Client::new(processor.http, 1)?;
+    let mut record = Record::default();
+    let mut wrong = 0;
+    for _ in 0..IDLE_STOPS {
+        processor.wait_ready(2, READY_LIMIT)?;
+        client.run(1, Asked::plain, |_| true)?;
+        let notes = read_notes(&processor.notes())?;
+        // The one used last is the next to be given something.
+        let last = notes.iter().max_by_key(|note| note.begun_ns).ok_or("nothing was noted")?;
+        record.send(last.pid, processor.pid(), By::Stop);
+        let begun = Instant::now();
+        while !record.alive().is_empty() && begun.elapsed() < READY_LIMIT {
+            client.run(1, Asked::plain, |_| true)?;
+            let line = client.lines[client.last_id() as usize];
+            let waited = Duration::from_nanos(line.ended_ns - line.sent_ns);
+            if line.status != 200 || waited > RECALL_LIMIT {
+                println!(
+                    "  FAULT         beside an idle stopped worker: {line:?} after {waited:?}"
+                );
+                wrong += 1;
+            }
+            record.watch(Duration::from_millis(5));
+        }
+        let took = begun.elapsed();
+        if took > IDLE_STOP_LIMIT {
+            println!("  FAULT         an idle stopped worker was not replaced within {took:?}");
+            wrong += 1;
+        }
+    }
+    client.close();
+    wrong += usize::from(!ends_well(&mut processor));
+    println!("  {IDLE_STOPS} workers stopped while idle: {wrong} wrong");
     Ok(wrong)
 }
 

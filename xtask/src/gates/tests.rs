@@ -10,7 +10,15 @@ use crate::{assemble, python, setup, source};
 
 /// Everything that needs no running processor.
 pub fn rust(runner: &Runner) -> Result<()> {
-    let without = ["test", "--workspace", "--exclude", "supervisor", "--exclude", "nuclio-python"];
+    let without = [
+        "test",
+        "--no-fail-fast",
+        "--workspace",
+        "--exclude",
+        "supervisor",
+        "--exclude",
+        "nuclio-python",
+    ];
     let mut others = runner.cargo(without);
     let others = runner.run(with_tools(runner, &mut others));
     let mut supervisor = runner.cargo(["test", "-p", "supervisor", "--lib", "--bins"]);
