@@ -7,6 +7,7 @@
 
 mod assemble;
 mod gates;
+mod ledger;
 mod python;
 mod runner;
 mod setup;
@@ -30,6 +31,8 @@ cargo xtask <command>
   setup                     install what the tests need (as root), or list it and exit 2
   build                     build the programs into target/dev-dist/nuclio
   dist                      release build: target/dist/nuclio, its tarball and the wheel
+  ledger [WORDS]            build, then account for every request while workers are killed and
+                            stopped; --requests 1000000 is the long form
   codegen                   write the files made from code again
   ci <gate>                 one gate alone";
 
@@ -63,6 +66,7 @@ fn dispatch(arguments: &[String]) -> Result<End> {
         ["setup"] => setup::run(&runner),
         ["build"] => assemble::dev(&runner).map(|_| End::Passed),
         ["dist"] => assemble::dist(&runner).map(|()| End::Passed),
+        ["ledger", rest @ ..] => ledger::run(&runner, rest).map(|()| End::Passed),
         ["codegen"] => gates::codegen::write(&runner).map(|()| End::Passed),
         ["ci", name] => match gates::find(name) {
             Some(gate) => (gate.run)(&runner).map(|()| End::Passed),

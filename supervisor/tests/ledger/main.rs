@@ -26,7 +26,7 @@ use storm::Storm;
 const REQUESTS_DEFAULT: u64 = 60_000;
 const SEED_DEFAULT: u64 = 1;
 const CONNECTIONS_DEFAULT: u64 = 64;
-const STOP_PERCENT_DEFAULT: u64 = 25;
+const STOP_PERCENT_DEFAULT: u64 = 10;
 
 struct Words {
     requests: u64,

@@ -166,7 +166,7 @@ impl Processor {
     pub fn resting_stats(&self) -> Result<Value, String> {
         let mut best = self.stats()?;
         for _ in 0..RESTING_LOOKS {
-            std::thread::sleep(LOOK);
+            pause();
             let stats = self.stats()?;
             if stats["open_descriptors"].as_u64() < best["open_descriptors"].as_u64() {
                 best = stats;
@@ -293,9 +293,14 @@ pub fn wait_until(
         match fact() {
             Ok(()) => return Ok(()),
             Err(why) if Instant::now() > end => return Err(format!("not within {limit:?}: {why}")),
-            Err(_) => std::thread::sleep(LOOK),
+            Err(_) => pause(),
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "between two looks at what nothing announces")]
+fn pause() {
+    std::thread::sleep(LOOK);
 }
 
 /// Waits until a descriptor is readable; false when the time is over.
@@ -326,10 +331,7 @@ fn function_yaml(folder: &Path, kind: Kind) -> String {
 
 fn native_runtime(program: &Path) -> String {
     let program = Value::from(program.to_string_lossy());
-    format!(
-        "id = \"native\"\nnames = [\"native\"]\ncommand = [\"{{interpreter}}\"]\n\
-         interpreter = {program}\n"
-    )
+    format!("id = \"native\"\nnames = [\"native\"]\ncommand = [{program}]\n")
 }
 
 fn ready_line(stdout: &mut ChildStdout) -> Result<String, String> {

@@ -11,7 +11,7 @@ mod loom;
 mod ordering;
 mod readme;
 mod served;
-mod tests;
+pub mod tests;
 
 use anyhow::{Result, bail};
 

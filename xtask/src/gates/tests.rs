@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::runner::Runner;
-use crate::{assemble, python, setup, source};
+use crate::{assemble, ledger, python, setup, source};
 
 /// Everything that needs no running processor.
 pub fn rust(runner: &Runner) -> Result<()> {
@@ -33,8 +33,9 @@ pub fn black_box(runner: &Runner) -> Result<()> {
     let mut outside = runner.command(&test_python(runner)?, ["-m", "unittest", "discover"]);
     outside.arg("-s").arg(&tests).env("PYTHONDONTWRITEBYTECODE", "1");
     let outside = runner.run(with_tools(runner, &mut outside));
-    let mut ledger = runner.cargo(["test", "-p", "supervisor", "--test", "*", "--no-fail-fast"]);
-    runner.run(with_tools(runner, &mut ledger)).and(outside)
+    ledger::build_worker(runner)?;
+    let mut others = runner.cargo(["test", "-p", "supervisor", "--test", "*", "--no-fail-fast"]);
+    runner.run(with_tools(runner, &mut others)).and(outside)
 }
 
 /// The runtime's own tests, on one interpreter of each version found.
@@ -56,7 +57,7 @@ pub fn python(runner: &Runner) -> Result<()> {
 }
 
 /// Tells the tests where the programs are and which Python to use.
-fn with_tools<'a>(runner: &Runner, command: &'a mut Command) -> &'a mut Command {
+pub fn with_tools<'a>(runner: &Runner, command: &'a mut Command) -> &'a mut Command {
     command.env("NUCLIO_TEST_DIST", assemble::dev_folder(runner));
     if let Ok(python) = test_python(runner) {
         command.env("NUCLIO_TEST_PYTHON", python);
