@@ -350,6 +350,8 @@ impl Pool {
     /// Runs what was registered for the first time that all workers are ready.
     pub(super) fn announce_ready(&mut self, version: &str) {
         if let Some(on_ready) = self.links.on_ready.take() {
+            // Who reads the ready line and asks at once finds the workers in the list.
+            self.links.board.write(self.rows());
             on_ready(version);
         }
     }

@@ -206,6 +206,8 @@ impl Pool {
                 self.dismiss(generation, true);
                 self.tell_crash_loops();
             }
+            // Another worker has said it, most often in the same words.
+            Phase::Starting if self.exit.is_some() => {}
             Phase::Starting => {
                 self.complain(&failure.text);
                 self.exit = Some(if failure.usage { 2 } else { 1 });

@@ -23,7 +23,7 @@ use plan::Kind;
 use processor::Programs;
 use storm::Storm;
 
-const REQUESTS_DEFAULT: u64 = 60_000;
+const REQUESTS_DEFAULT: u64 = 50_000;
 const SEED_DEFAULT: u64 = 1;
 const CONNECTIONS_DEFAULT: u64 = 64;
 const STOP_PERCENT_DEFAULT: u64 = 10;
