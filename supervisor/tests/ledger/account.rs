@@ -12,6 +12,7 @@ use crate::chaos::{By, Doom};
 use crate::client::Line;
 use crate::plan::{Asked, Attempts, Deed};
 use crate::processor::Death;
+use crate::stalls::{Stall, lost_within};
 
 /// `eventTimeout` of every run.
 pub const TIMEOUT_NS: u64 = 1_000_000_000;
@@ -44,6 +45,8 @@ pub struct Evidence<'a> {
     pub notes: &'a [Note],
     pub dooms: &'a [Doom],
     pub deaths: &'a HashMap<u32, Death>,
+    /// When the machine had no time for the processor.
+    pub stalls: &'a [Stall],
     /// Workers have one event at a time, so a death costs one at most.
     pub one_at_a_time: bool,
 }
@@ -167,7 +170,12 @@ pub fn judge(evidence: &Evidence<'_>) -> Account {
         let count = notes.iter().take_while(|note| note.id == id as u64).count();
         let (own, rest) = notes.split_at(count);
         notes = rest;
-        let case = Case { asked: (evidence.asked_of)(id as u64), line: *line, notes: own };
+        let case = Case {
+            asked: (evidence.asked_of)(id as u64),
+            line: *line,
+            notes: own,
+            stalls: evidence.stalls,
+        };
         account.requests += 1;
         *account.statuses.entry(line.status).or_default() += 1;
         if let Some(fault) = case.fault(&ends) {
@@ -203,6 +211,7 @@ struct Case<'a> {
     asked: Asked,
     line: Line,
     notes: &'a [Note],
+    stalls: &'a [Stall],
 }
 
 impl Case<'_> {
@@ -242,7 +251,7 @@ impl Case<'_> {
         if does && (self.asked.deed.dies_noted() || self.asked.deed == Deed::Stop) {
             return Some("200 from an attempt that cannot have answered".into());
         }
-        if self.waited_ns() > TIMEOUT_NS + LATE_NS {
+        if self.is_late() {
             return Some("200 long after its deadline".into());
         }
         None
@@ -253,7 +262,7 @@ impl Case<'_> {
         if waited + EARLY_NS < TIMEOUT_NS {
             return Some("408 before its deadline".into());
         }
-        if waited > TIMEOUT_NS + LATE_NS {
+        if self.is_late() {
             return Some("408 long after its deadline".into());
         }
         if !ends.stop_within(self.line.sent_ns, self.line.ended_ns) {
@@ -285,6 +294,12 @@ impl Case<'_> {
             return Some(format!("502 with {noted} noted and {others} other deaths of {needed}"));
         }
         None
+    }
+
+    /// Beyond what the deadline, and a machine that ran, explain.
+    fn is_late(&self) -> bool {
+        let stood = lost_within(self.stalls, self.line.sent_ns, self.line.ended_ns);
+        self.waited_ns() > TIMEOUT_NS + LATE_NS + stood
     }
 
     fn waited_ns(&self) -> u64 {

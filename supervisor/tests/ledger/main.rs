@@ -15,6 +15,7 @@ mod client;
 mod failpoints;
 mod plan;
 mod processor;
+mod stalls;
 mod storm;
 
 use std::process::ExitCode;

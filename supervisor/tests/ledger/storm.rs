@@ -9,6 +9,7 @@ use crate::chaos::{By, Chaos, Record};
 use crate::client::Client;
 use crate::plan::{Asked, Kind, Plan, Random};
 use crate::processor::{Processor, Programs, wait_until};
+use crate::stalls::Watch;
 
 pub const WORKERS: u32 = 2;
 /// Requests of a round that looks whether all is well again.
@@ -45,6 +46,7 @@ pub fn run(programs: &Programs, storm: Storm) -> Result<bool, String> {
     let asked_of = move |id: u64| if id <= planned { plan.asked(id) } else { Asked::plain(id) };
 
     let strikes = Random::new(storm.seed ^ 0x5717_1ce5).next();
+    let watch = Watch::begin(pid);
     let chaos = Chaos::begin(processor.admin, pid, strikes, storm.stop_percent);
     let mut client = Client::new(processor.http, storm.connections)?;
     let mut told = Instant::now();
@@ -62,6 +64,7 @@ pub fn run(programs: &Programs, storm: Storm) -> Result<bool, String> {
     let mut account_of_end = Account::default();
     close(&mut processor, &mut client, &mut record, &mut account_of_end, asked_of)?;
     settle(&mut processor, &before, &mut account_of_end);
+    let stalls = watch.end();
     let after = processor.stats();
     let rows = processor.workers().unwrap_or_default();
     match processor.stop() {
@@ -77,6 +80,7 @@ pub fn run(programs: &Programs, storm: Storm) -> Result<bool, String> {
         notes: &notes,
         dooms: &record.dooms,
         deaths: &deaths,
+        stalls: &stalls,
         one_at_a_time: storm.kind != Kind::Async,
     });
     for fault in account_of_end.faults.drain(..).chain(record.admin_faults.clone()) {
@@ -85,6 +89,13 @@ pub fn run(programs: &Programs, storm: Storm) -> Result<bool, String> {
     let replaced: u64 = rows.iter().map(|row| row.restarts).sum();
     let after = after.unwrap_or_default();
     judge_speed(&mut account);
+    if let Some(longest) = stalls.iter().map(|stall| stall.lost_ns).max() {
+        println!(
+            "  machine       no time for the processor {} times, {:.0} ms at most",
+            stalls.len(),
+            ms(longest)
+        );
+    }
     report(&mut account, storm, &record, replaced, &before, &after, took);
     if account.fault_count > 0 {
         println!("  folder kept: {}", processor.keep_folder().display());
