@@ -61,21 +61,16 @@ impl Data {
             }
         }
         let started = self.workers[key].end.started();
-        let order: Vec<_> = std::mem::take(&mut self.workers[key].order).into();
-        let claims: Vec<_> = std::mem::take(&mut self.workers[key].claims).into_iter().collect();
+        let claims = std::mem::take(&mut self.workers[key].claims);
+        let mut claims: Vec<_> = claims.into_iter().map(|(_, claim)| claim).collect();
         // From the last to the first, so that those which go back to the front keep their order.
-        let mut owed: Vec<(u32, EventKey, ClaimState)> = Vec::new();
-        for (_, claim) in claims {
-            owed.push((claim.index, claim.event, claim.state));
-        }
-        owed.sort_by_key(|(index, _, _)| {
-            std::cmp::Reverse(index.wrapping_sub(started.wrapping_sub(1 << 30)))
-        });
-        drop(order);
-        for (index, event_key, state) in owed {
+        // Indices wrap, so they are counted from one far before all of them.
+        let far_before = started.wrapping_sub(1 << 30);
+        claims.sort_by_key(|claim| std::cmp::Reverse(claim.index.wrapping_sub(far_before)));
+        for claim in claims {
             // After a violation its word about what it began counts for nothing.
-            let begun = by_violation || violated_now || began(started, index);
-            self.bereave(key, event_key, state, begun);
+            let begun = by_violation || violated_now || began(started, claim.index);
+            self.bereave(key, claim.event, claim.state, begun);
         }
         self.bury(key);
     }
@@ -127,7 +122,7 @@ impl Data {
     }
 
     /// Forgets a worker and tells the pool, which reaps it.
-    fn bury(&mut self, key: WorkerKey) {
+    pub fn bury(&mut self, key: WorkerKey) {
         self.unwatch_worker(key);
         let Some(worker) = self.workers.remove(key) else { return };
         // Whatever it started and left in its group ends too; the group's number is still taken by

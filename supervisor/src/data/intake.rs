@@ -54,6 +54,9 @@ impl Data {
             // No descriptor can be watched: without it the worker's end would be missed.
             self.log.error("a worker cannot be watched by epoll and is given up");
             self.kill(key, DeathCause::Itself);
+            // Nothing will tell of its end; it has no events yet.
+            self.bury(key);
+            return;
         }
         // It may have spoken before it was watched.
         self.undrained.push(key);

@@ -11,7 +11,8 @@ import time
 import unittest
 
 from desk import refuse_skip
-from processor import HANDLER, ProcessorCase, stat_fields, wait_until
+from faults import FaultCase, function
+from processor import HANDLER, ProcessorCase, http_trigger, stat_fields, wait_until
 from wire import BrokenReply, Client, ask, chunked, pattern, request
 
 # Under strace on a busy machine a call that cannot block takes a millisecond; one that waits for a
@@ -51,15 +52,50 @@ def traced(thread, file):
         child.wait(20)
 
 
-class Blocking(ProcessorCase):
+class Judge:
+    """Reads a trace of the data thread."""
+
+    def setUp(self):
+        super().setUp()
+        self.waiting = {}
+        if os.geteuid() != 0 and pathlib.Path("/proc/sys/kernel/yama/ptrace_scope").exists():
+            scope = pathlib.Path("/proc/sys/kernel/yama/ptrace_scope").read_text().strip()
+            self.assertEqual(scope, "0", "strace may not attach; set kernel.yama.ptrace_scope=0")
+
+    def judge(self, text):
+        calls = [found.groups() for found in map(CALL.match, text.splitlines()) if found]
+        names = {call[0] for call in calls}
+        self.assertIn("epoll_wait", names)
+        self.assertGreater(len(calls), 500, "the trace is nearly empty")
+        slow = [call for call in calls if float(call[3]) > BLOCKED_S and call[0] != "epoll_wait"]
+        self.assertEqual(slow, [], "calls that blocked")
+        # However short they were: none may be of a kind that can wait.
+        self.assertEqual(names & {"poll", "ppoll", "select", "nanosleep", "clock_nanosleep",
+                                  "wait4", "waitid", "fsync", "open", "connect", "flock"}, set())
+        for name, arguments, result, _ in calls:
+            number = arguments.partition(",")[0]
+            if name == "accept4" and result.isdigit():
+                self.waiting[result] = "SOCK_NONBLOCK" not in arguments
+            elif name == "close":
+                self.waiting.pop(number, None)
+            elif name in READS_AND_WRITES and "DONTWAIT" not in arguments:
+                # Of those that other threads opened meanwhile nothing is known.
+                waits = self.waiting.get(number, False)
+                self.assertFalse(waits, f"{name}({arguments}) on a blocking descriptor")
+
+    def look_at_descriptors(self):
+        """Which of the open descriptors would make a call wait."""
+        for entry in pathlib.Path(f"/proc/{self.processor.pid}/fdinfo").iterdir():
+            with contextlib.suppress(OSError):
+                flags = re.search(r"flags:\s+(\d+)", entry.read_text()).group(1)
+                self.waiting[entry.name] = not int(flags, 8) & os.O_NONBLOCK
+
+class Blocking(Judge, ProcessorCase):
     code = CODE
     flags = ["--workers", "2"]
     keeps_workers = False
 
     def test_only_the_poll_waits(self):
-        if os.geteuid() != 0 and pathlib.Path("/proc/sys/kernel/yama/ptrace_scope").exists():
-            scope = pathlib.Path("/proc/sys/kernel/yama/ptrace_scope").read_text().strip()
-            self.assertEqual(scope, "0", "strace may not attach; set kernel.yama.ptrace_scope=0")
         thread = self.processor.threads()["data"]
         file = self.processor.folder / "trace"
         stopped = self.processor.worker_pids()[0]
@@ -106,35 +142,33 @@ class Blocking(ProcessorCase):
     def setUp(self):
         super().setUp()
         self.held = []
-        self.waiting = {}
 
-    def judge(self, text):
-        calls = [found.groups() for found in map(CALL.match, text.splitlines()) if found]
-        names = {call[0] for call in calls}
-        self.assertIn("epoll_wait", names)
-        self.assertGreater(len(calls), 500, "the trace is nearly empty")
-        slow = [call for call in calls if float(call[3]) > BLOCKED_S and call[0] != "epoll_wait"]
-        self.assertEqual(slow, [], "calls that blocked")
-        # However short they were: none may be of a kind that can wait.
-        self.assertEqual(names & {"poll", "ppoll", "select", "nanosleep", "clock_nanosleep",
-                                  "wait4", "waitid", "fsync", "open", "connect", "flock"}, set())
-        for name, arguments, result, _ in calls:
-            number = arguments.partition(",")[0]
-            if name == "accept4" and result.isdigit():
-                self.waiting[result] = "SOCK_NONBLOCK" not in arguments
-            elif name == "close":
-                self.waiting.pop(number, None)
-            elif name in READS_AND_WRITES and "DONTWAIT" not in arguments:
-                # Of those that other threads opened meanwhile nothing is known.
-                waits = self.waiting.get(number, False)
-                self.assertFalse(waits, f"{name}({arguments}) on a blocking descriptor")
 
-    def look_at_descriptors(self):
-        """Which of the open descriptors would make a call wait."""
-        for entry in pathlib.Path(f"/proc/{self.processor.pid}/fdinfo").iterdir():
-            with contextlib.suppress(OSError):
-                flags = re.search(r"flags:\s+(\d+)", entry.read_text()).group(1)
-                self.waiting[entry.name] = not int(flags, 8) & os.O_NONBLOCK
+class Lying(Judge, FaultCase):
+    """A worker that writes over the shared memory is judged and killed without a wait."""
+
+    code = function("corrupting")
+    keeps_workers = False
+    spec = {
+        "eventTimeout": "5s",
+        "triggers": http_trigger(workerAvailabilityTimeoutMilliseconds=3000),
+    }
+
+    def test_only_the_poll_waits(self):
+        thread = self.processor.threads()["data"]
+        file = self.processor.folder / "trace"
+        self.look_at_descriptors()
+        violations = self.processor.counter("violations")
+        with traced(thread, file):
+            for seed in range(6):
+                for how in ("zeros", "noise", "200x16"):
+                    wait_until(lambda: self.ask("GET", "/ok").status == 200, "it is served", 40)
+                    status = self.ask("POST", f"/corrupt/{how}/{seed}").status
+                    self.assertIn(status, (200, 502, 408))
+            for _ in range(200):
+                self.assertEqual(ask(self.http, path="/__internal/health").status, 200)
+        self.assertGreater(self.processor.counter("violations"), violations)
+        self.judge(file.read_text())
 
 
 if __name__ == "__main__":

@@ -2,19 +2,21 @@
 
 use std::os::fd::AsFd;
 
-use rings::abi::{content_type, place, unplace};
+use rings::abi::content_type;
 use rings::check::{Block, Response};
 use rings::error::Violation;
 use rings::os::{Part, send_parts};
 
 use super::chunked::{CHUNK_TAIL, LAST_CHUNK, append_chunk_head};
 use super::conn::{Conn, ConnId, Phase};
+use super::cors::Grant;
 use super::log_lines;
 use super::respond::{
     Asker, BYTES, BodyFraming, FieldValue, HANDLER_TIMED_OUT, HTML, HeaderBlock, JSON, PlainError,
     ResponseHead, TEXT, plain_error, write_head,
 };
 use super::send::{Bytes, Done, Piece};
+use crate::data::dispatch::Trigger;
 use crate::data::inflight::{EventKey, Place, WorkerKey, drop_hold};
 use crate::data::reactor::Data;
 use crate::limits::{REPLY_BUFFER_BYTES_MAX, REPLY_PIN_NS, SMALL_REPLY_BYTES};
@@ -111,12 +113,7 @@ impl Data {
         let Some(conn) = self.conns[id.index as usize].as_deref() else {
             return super::respond::Promise { body: BodyFraming::None, keep_alive: false };
         };
-        let cors = self.triggers[conn.trigger as usize].cors.as_ref();
-        let cors_lines: &[u8] = match (cors, conn.grant) {
-            (Some(_), Some(super::cors::Grant::Reflect)) => &conn.reflected,
-            (Some(cors), Some(grant)) => cors.lines(grant),
-            _ => b"",
-        };
+        let cors_lines = cors_lines(&self.triggers, conn);
         let head = ResponseHead {
             content_type: field_of(r.content_type),
             content_length: length,
@@ -262,13 +259,9 @@ impl Data {
         let Some(event) = self.events.get(key) else { return Vec::new() };
         let mut ranges: Vec<(u32, usize, usize)> = Vec::new();
         if event.body.is_empty() {
-            let (segment, offset) = unplace(place(self.slots.place(event.header).0, 0));
-            let start = offset as usize + self.slots.place(event.header).1 as usize;
-            ranges.push((
-                segment,
-                start + event.body_inline_at as usize,
-                event.body_bytes as usize,
-            ));
+            let (segment, offset, _) = self.slots.place(event.header);
+            let start = offset as usize + event.body_inline_at as usize;
+            ranges.push((segment, start, event.body_bytes as usize));
         } else {
             let mut left = event.body_bytes as usize;
             for slot in &event.body {
@@ -479,12 +472,7 @@ impl Data {
         let mut out = std::mem::take(&mut self.head_buf);
         out.clear();
         if let Some(conn) = self.conns[id.index as usize].as_deref() {
-            let cors = self.triggers[conn.trigger as usize].cors.as_ref();
-            let cors_lines: &[u8] = match (cors, conn.grant) {
-                (Some(_), Some(super::cors::Grant::Reflect)) => &conn.reflected,
-                (Some(cors), Some(grant)) => cors.lines(grant),
-                _ => b"",
-            };
+            let cors_lines = cors_lines(&self.triggers, conn);
             let date = &self.date;
             let error = PlainError { status, content_type: kind, body, asker, date, cors_lines };
             let promise = plain_error(&mut out, &error);
@@ -568,6 +556,15 @@ impl Data {
     pub fn count_response(&mut self, status: u16) {
         let class = usize::from(status / 100).min(self.counters.responses_by_class.len() - 1);
         self.counters.responses_by_class[class] += 1;
+    }
+}
+
+/// What a reply on this connection says about CORS.
+fn cors_lines<'a>(triggers: &'a [Trigger], conn: &'a Conn) -> &'a [u8] {
+    match (&triggers[conn.trigger as usize].cors, conn.grant) {
+        (Some(_), Some(Grant::Reflect)) => &conn.reflected,
+        (Some(cors), Some(grant)) => cors.lines(grant),
+        _ => b"",
     }
 }
 
