@@ -48,6 +48,9 @@ impl Mem for SubmissionMem {
     fn write_entry(&self, place: u32, entry: &Entry) {
         self.d.write_entry(self.entries + 64 * place as usize, entry);
     }
+    fn touch_entry(&self, place: u32) {
+        std::hint::black_box(self.d.load(self.entries + 64 * place as usize, Ordering::Relaxed));
+    }
 }
 
 /// The completion ring: entries and tail in U, head in D. Nothing is recalled upwards.
@@ -82,6 +85,9 @@ impl Mem for CompletionMem {
     }
     fn write_entry(&self, place: u32, entry: &Entry) {
         self.u.write_entry(u_word::ENTRIES + 64 * place as usize, entry);
+    }
+    fn touch_entry(&self, place: u32) {
+        std::hint::black_box(self.u.load(u_word::ENTRIES + 64 * place as usize, Ordering::Relaxed));
     }
 }
 
