@@ -1,0 +1,3 @@
+# Does nothing, so that what is measured is the runtime.
+def handler(context, event):
+    pass

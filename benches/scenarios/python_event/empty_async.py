@@ -1,0 +1,3 @@
+# Does nothing and never waits.
+async def handler(context, event):
+    pass
