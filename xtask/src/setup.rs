@@ -18,6 +18,8 @@ enum Probe {
     Interpreter,
     /// That interpreter can make virtual environments.
     Venv,
+    /// The server of PostgreSQL, which Debian keeps off PATH.
+    Postgres,
 }
 
 struct Package {
@@ -27,7 +29,7 @@ struct Package {
 }
 
 /// Everything the tests use beyond a Rust toolchain and a C compiler.
-const PACKAGES: [Package; 7] = [
+const PACKAGES: [Package; 9] = [
     Package { name: "python3", probe: Probe::Interpreter, reason: "runs the handlers" },
     Package { name: "python3-venv", probe: Probe::Venv, reason: "environments for the tests" },
     Package { name: "curl", probe: Probe::Program(&["curl"]), reason: "HTTP client" },
@@ -43,10 +45,29 @@ const PACKAGES: [Package; 7] = [
         reason: "HTTP client with CORS",
     },
     Package { name: "nodejs", probe: Probe::Program(&["node", "nodejs"]), reason: "fetch client" },
+    Package { name: "postgresql", probe: Probe::Postgres, reason: "handlers that use a database" },
+    Package {
+        name: "redis-server",
+        probe: Probe::Program(&["redis-server"]),
+        reason: "handlers that use a cache",
+    },
 ];
 
 /// What the example functions and the test clients import, pinned so that a red test is ours.
-const PIP: [&str; 3] = ["Pillow==13.0.0", "requests==2.34.2", "aiohttp==3.14.5"];
+const PIP: [&str; 12] = [
+    "Pillow==13.0.0",
+    "requests==2.34.2",
+    "aiohttp==3.14.5",
+    "numpy==2.4.6",
+    "pandas==3.1.1",
+    "scikit-learn==1.9.1",
+    "onnx==1.23.2",
+    "onnxruntime==1.32.0",
+    "pydantic==2.14.4",
+    "httpx==0.28.1",
+    "psycopg[binary]==3.3.9",
+    "redis==8.1.0",
+];
 
 pub fn run(runner: &Runner) -> Result<End> {
     let mut interpreter = python::chosen();
@@ -93,12 +114,18 @@ fn is_there(probe: &Probe, interpreter: Option<&Interpreter>) -> bool {
     match probe {
         Probe::Program(names) => names.iter().any(|name| on_path(name).is_some()),
         Probe::Interpreter => interpreter.is_some(),
+        Probe::Postgres => on_path("postgres").is_some() || debian_has_postgres(),
         Probe::Venv => interpreter.is_some_and(|one| {
             let mut command = std::process::Command::new(&one.executable);
             let status = command.args(["-I", "-c", "import ensurepip, venv"]).status();
             status.is_ok_and(|status| status.success())
         }),
     }
+}
+
+fn debian_has_postgres() -> bool {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    versions.into_iter().any(|version| version.path().join("bin/postgres").is_file())
 }
 
 /// The full path of a program on PATH.

@@ -106,8 +106,10 @@ class Census:
 class Processor:
     """A running `nuclio run` (which becomes `processor`), in a folder of its own."""
 
-    def __init__(self, code=HANDLER, spec=None, flags=(), env=None, wrap=(), **popen):
+    def __init__(self, code=HANDLER, spec=None, flags=(), env=None, wrap=(), files=(), **popen):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="nuclio-blackbox-"))
+        for file in files:
+            shutil.copy(file, self.folder)
         (self.folder / "function.py").write_text(code)
         argv = [*wrap, NUCLIO, "run", "function.py"]
         if spec is not None:
