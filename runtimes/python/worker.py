@@ -42,8 +42,15 @@ def start():
 
     import nuclio_sdk  # noqa: F401
 
+    if "NUCLIO_ZYGOTE_FD" in os.environ:
+        from nuclio_sdk import _zygote
+    else:
+        _zygote = None
     sys.path.pop(0)
     sys.path.append(folder)
+    if _zygote is not None:
+        # Comes back in each forked worker, and never in the zygote itself.
+        _zygote.serve()
     _nuclio.main()
 
 

@@ -36,6 +36,7 @@ use signals::Signals;
 use watch::WatchConfig;
 use workers::board::Board;
 use workers::spawn::Launch;
+use workers::zygote::{Setup, ZygotePlan};
 use workers::{Links, OnReady, PoolPlan, WorkersConfig};
 
 /// What was logged last is written within this time, or not at all.
@@ -180,15 +181,17 @@ fn workers_config(config: &Config, segments: Segments, nofile: u64) -> WorkersCo
     // A value that only a cluster knows is in our own environment there.
     let stated = config.function.spec.env.iter().filter(|variable| variable.value_from.is_empty());
     env.extend(stated.map(|variable| (variable.name.clone(), variable.value.clone())));
+    let launch = Launch {
+        // Names this very program, even when its file has been replaced meanwhile.
+        program: "/proc/self/exe".into(),
+        command_line: config.runtime.command_line(&config.interpreter),
+        env,
+        nofile,
+    };
     WorkersConfig {
         pools: pools.collect(),
-        launch: Launch {
-            // Names this very program, even when its file has been replaced meanwhile.
-            program: "/proc/self/exe".into(),
-            command_line: config.runtime.command_line(&config.interpreter),
-            env,
-            nofile,
-        },
+        zygote: zygote_plan(config, &launch),
+        launch,
         runtime_id: file.id.clone(),
         version_wanted: config.function.spec.runtime_version().map(str::to_string),
         event_memory,
@@ -196,6 +199,25 @@ fn workers_config(config: &Config, segments: Segments, nofile: u64) -> WorkersCo
         termination_limit: config.termination_limit(),
         watch: config.args.watch,
     }
+}
+
+/// How workers are forked; `None` where the language cannot, or the function does not want it.
+fn zygote_plan(config: &Config, launch: &Launch) -> Option<ZygotePlan> {
+    let attributes = &config.function.spec.runtime_attributes;
+    let is_refused = attributes.other.get("zygote") == Some(&serde_json::Value::Bool(false));
+    if is_refused || !config.runtime.file.zygote {
+        return None;
+    }
+    let mut env = launch.env.clone();
+    for (name, value) in &config.runtime.file.env_zygote {
+        let is_set = std::env::var_os(name).is_some() || env.iter().any(|(known, _)| known == name);
+        if !is_set && !attributes.preload.is_empty() {
+            env.push((name.clone(), value.clone()));
+        }
+    }
+    let code_path = config.code.to_string_lossy().into_owned();
+    let setup = Setup { code_path, preload: attributes.preload.clone() };
+    Some(ZygotePlan { launch: Launch { env, ..launch.clone() }, setup })
 }
 
 /// What every worker is told; the sizes follow from its pool.

@@ -106,7 +106,8 @@ def _from_file(path, module_name):
     module.__spec__.has_location = True
     sys.modules[name] = module
     try:
-        compiled = loader.get_code(name)
+        # Never from a compiled file: it is told from a newer source by the second and the length.
+        compiled = loader.source_to_code(loader.get_data(path), path)
     except (SyntaxError, ValueError) as error:  # the latter for NUL bytes, before 3.11.4
         raise Unusable(_syntax_error(error, path)) from None
     exec(compiled, module.__dict__)

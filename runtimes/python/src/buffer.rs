@@ -1,9 +1,9 @@
 //! The read-only view of a body in shared memory, and what happens at a fork.
 //!
 //! [unsafe] The only file of this crate that may: the buffer protocol hands out addresses, and the
-//! two calls about processes have no safe form. Knows nothing of events beyond a range and a hold.
+//! calls about processes have no safe form. Knows nothing of events beyond a range and a hold.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -117,4 +117,24 @@ pub fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` takes any number and does not return; `std::process::exit` would run exit
     // handlers that belong to the parent of a forked child.
     unsafe { libc::_exit(code) }
+}
+
+/// Writes `value` over the value of an environment variable, in place, if both are equally long.
+///
+/// For a process that was just forked by one with a single thread, before user code runs.
+pub fn overwrite_variable(name: &CStr, value: &[u8]) {
+    // SAFETY: the name is a C string; the call reads the environment, which no other thread can
+    // change, since there is none.
+    let found = unsafe { libc::getenv(name.as_ptr()) };
+    if found.is_null() {
+        return;
+    }
+    // SAFETY: `getenv` gave a C string of the environment.
+    let length = unsafe { CStr::from_ptr(found) }.to_bytes().len();
+    if length == value.len() {
+        // SAFETY: as many bytes as the string has, without its end, in memory that the kernel (or
+        // `putenv`) made writable for this process; nobody reads meanwhile. `setenv` would put the
+        // new text elsewhere, where the kernel does not look.
+        unsafe { std::ptr::copy_nonoverlapping(value.as_ptr(), found.cast::<u8>(), length) };
+    }
 }

@@ -25,6 +25,7 @@ mod start;
 mod task;
 mod trigger;
 mod values;
+mod zygote;
 
 use pyo3::prelude::*;
 
@@ -47,6 +48,8 @@ mod _nuclio {
     use crate::task::{Ticket, bell_number, bell_rang, next_work, use_context_variable};
     #[pymodule_export]
     use crate::trigger::TriggerInfo;
+    #[pymodule_export]
+    use crate::zygote::{give_number, tie_to_parent};
     use pyo3::prelude::*;
     use pyo3::types::PyDict;
 

@@ -12,6 +12,7 @@ mod restart;
 pub mod runtime;
 pub mod spawn;
 mod turnover;
+pub mod zygote;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -28,6 +29,7 @@ use crate::log::Log;
 use crate::signals::Signals;
 use board::Board;
 use spawn::Launch;
+use zygote::ZygotePlan;
 
 /// A worker pool as it is configured.
 pub struct PoolPlan {
@@ -42,6 +44,8 @@ pub struct PoolPlan {
 pub struct WorkersConfig {
     pub pools: Vec<PoolPlan>,
     pub launch: Launch,
+    /// How workers are forked, where the language can and the function allows it.
+    pub zygote: Option<ZygotePlan>,
     pub runtime_id: String,
     /// The version of the language that the function asks for.
     pub version_wanted: Option<String>,

@@ -15,6 +15,7 @@ use super::board::{RowState, WorkerRow};
 use super::output::Output;
 use super::restart::Restart;
 use super::turnover::Failure;
+use super::zygote::{ZygoteSeat, ZygoteWake};
 use super::{Links, WorkersConfig, reaper};
 use crate::crossing::{AttachedWorker, DeathCause, Generation, ToData, ToPool, WorkerId};
 use crate::log::Level;
@@ -54,6 +55,7 @@ pub struct Pool {
     /// Set when the program ends.
     pub(super) exit: Option<u8>,
     pub(super) strays_until: Option<Instant>,
+    pub(super) zygote: ZygoteSeat,
     interrupts: u32,
 }
 
@@ -131,6 +133,7 @@ enum Wake {
     Handshake(WorkerId),
     Ended(WorkerId),
     Output(WorkerId, usize),
+    Zygote(ZygoteWake),
 }
 
 impl Pool {
@@ -158,6 +161,7 @@ impl Pool {
             board_is_stale: true,
             exit: None,
             strays_until: None,
+            zygote: ZygoteSeat::default(),
             interrupts: 0,
             config,
             links,
@@ -192,6 +196,7 @@ impl Pool {
                     worker.output.drain(index, &self.links.log);
                 }
             }
+            Wake::Zygote(wake) => self.wake_zygote(wake),
         }
     }
 
@@ -213,6 +218,10 @@ impl Pool {
                 wakes.push(Wake::Output(*id, index));
             }
         }
+        for (wake, fd) in self.zygote.wakes() {
+            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            wakes.push(Wake::Zygote(wake));
+        }
         let left = until.map(|at| at.saturating_duration_since(Instant::now()));
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         if poll(&mut fds, left.as_ref()).is_err() {
@@ -233,7 +242,7 @@ impl Pool {
             .workers
             .values()
             .flat_map(|worker| worker.deadline.into_iter().chain(worker.output.announce_at()));
-        drain.into_iter().chain(seats).chain(workers).min()
+        drain.into_iter().chain(seats).chain(workers).chain(self.zygote.next_due()).min()
     }
 
     fn run_timers(&mut self, now: Instant) {
@@ -252,6 +261,7 @@ impl Pool {
                 self.spawn_into(seat, self.target());
             }
         }
+        self.run_zygote_timers(now);
         self.run_drain(now);
     }
 
@@ -415,16 +425,18 @@ impl Pool {
 
     fn kill_strays(&self) {
         let pids = self.pids();
-        reaper::kill_strays(|pid| pids.contains(&pid), |id| self.workers.contains_key(&id));
+        let is_alive = |id| self.workers.contains_key(&id) || self.zygote.is_alive(id);
+        reaper::kill_strays(|pid| pids.contains(&pid), is_alive);
     }
 
     fn pids(&self) -> HashSet<i32> {
-        self.workers.values().map(|worker| worker.pid).collect()
+        self.workers.values().map(|worker| worker.pid).chain(self.zygote.pid()).collect()
     }
 
     /// Kills whatever still runs, and waits a moment until it is gone.
     fn end_all(&mut self, limit: Duration) {
         let deadline = Instant::now() + limit;
+        self.end_zygote();
         for worker in self.workers.values() {
             reaper::kill_group(worker.pid);
         }

@@ -47,6 +47,10 @@ pub struct RuntimeFile {
     /// only when the program found is a script that starts another.
     #[serde(default)]
     pub interpreter_real: Vec<String>,
+    /// The command also makes a process that forks workers, when it finds `NUCLIO_ZYGOTE_FD` in its
+    /// environment instead of `NUCLIO_WORKER_FD`.
+    #[serde(default)]
+    pub zygote: bool,
     #[serde(default = "one")]
     pub max_inflight_sync: u32,
     /// Environment of its workers.
@@ -55,6 +59,9 @@ pub struct RuntimeFile {
     /// The same, only where the code may change at any moment.
     #[serde(default)]
     pub env_watch: BTreeMap<String, String>,
+    /// The same, only for the zygote and so for what it forks; what is set already stays.
+    #[serde(default)]
+    pub env_zygote: BTreeMap<String, String>,
 }
 
 fn one() -> u32 {

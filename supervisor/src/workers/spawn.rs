@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use command_fds::{CommandFdExt, FdMapping};
-use rings::attach::{WORKER_FD_ENV, socket_pair};
+use rings::attach::socket_pair;
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -45,8 +45,10 @@ pub struct Spawned {
     pub stderr: OwnedFd,
 }
 
+/// Starts a process that finds the number of its socket in the environment variable `socket_env`.
+///
 /// Call from a thread that outlives the worker: it is killed when the thread that started it ends.
-pub fn spawn(launch: &Launch, id: WorkerId) -> io::Result<Spawned> {
+pub fn spawn(launch: &Launch, socket_env: &str, id: WorkerId) -> io::Result<Spawned> {
     let (ours, theirs) = socket_pair()?;
     let parent = i32::try_from(std::process::id()).map_err(io::Error::other)?;
     let mut command = Command::new(&launch.program);
@@ -54,8 +56,9 @@ pub fn spawn(launch: &Launch, id: WorkerId) -> io::Result<Spawned> {
         .args(InitOrder { parent, nofile: launch.nofile }.to_arguments())
         .args(&launch.command_line)
         .envs(launch.env.iter().map(|(name, value)| (name, value)))
-        .env(WORKER_FD_ENV, WORKER_FD.to_string())
-        .env(WORKER_ID_ENV, id.to_string())
+        .env(socket_env, WORKER_FD.to_string())
+        // Of a fixed width: a forked worker writes its own number over it.
+        .env(WORKER_ID_ENV, format!("{id:010}"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

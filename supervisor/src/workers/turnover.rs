@@ -4,7 +4,7 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use rings::attach::ProcessorHandshake;
+use rings::attach::{ProcessorHandshake, WORKER_FD_ENV};
 
 use super::init::EXIT_NOT_STARTED;
 use super::output::Output;
@@ -33,6 +33,7 @@ impl Pool {
     pub(super) fn start_generation(&mut self) {
         self.newest += 1;
         self.waits_for_save = false;
+        self.preload();
         for seat in 0..self.seats.len() {
             self.seats[seat].due = None;
             self.spawn_into(seat, self.newest);
@@ -57,7 +58,14 @@ impl Pool {
         self.next_id += 1;
         self.seats[seat].last_id = id;
         self.board_is_stale = true;
-        match spawn(&self.config.launch, id) {
+        if !self.ask_zygote(id, seat, generation) {
+            self.spawn_plainly(id, seat, generation);
+        }
+    }
+
+    /// Starts a worker from nothing.
+    pub(super) fn spawn_plainly(&mut self, id: WorkerId, seat: usize, generation: Generation) {
+        match spawn(&self.config.launch, WORKER_FD_ENV, id) {
             Ok(spawned) => {
                 let worker = self.worker_of(spawned, id, seat, generation);
                 self.workers.insert(id, worker);
@@ -71,7 +79,7 @@ impl Pool {
         }
     }
 
-    fn worker_of(
+    pub(super) fn worker_of(
         &self,
         spawned: Spawned,
         id: WorkerId,
@@ -114,6 +122,7 @@ impl Pool {
                 self.phase = Phase::Serving;
                 self.serving = generation;
                 self.announce_ready(version);
+                self.want_zygote();
             }
             Phase::Serving if self.reload == Some(generation) => self.finish_reload(generation),
             _ => {}
@@ -303,7 +312,8 @@ impl Pool {
     /// Whether nobody holds this place, and nobody is about to.
     fn is_vacant(&self, seat: usize) -> bool {
         let holds = |w: &Worker| w.seat == seat && matches!(w.fate, Fate::Open | Fate::Failed);
-        self.seats[seat].due.is_none() && !self.workers.values().any(holds)
+        let is_due = self.seats[seat].due.is_some() || self.zygote.owes(seat);
+        !is_due && !self.workers.values().any(holds)
     }
 
     fn fill_vacant_seats(&mut self) {

@@ -6,7 +6,7 @@ import os
 import pathlib
 import signal
 
-from processor import ProcessorCase, children_of, wait_until
+from processor import ProcessorCase, wait_until
 from wire import ask
 
 FUNCTIONS = pathlib.Path(__file__).with_name("functions")
@@ -83,4 +83,4 @@ class FaultCase(ProcessorCase):
             os.kill(pid, signal.SIGKILL)
 
     def workers_of_processor(self):
-        return children_of(self.processor.pid)
+        return self.processor.children()

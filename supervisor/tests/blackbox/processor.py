@@ -32,6 +32,8 @@ STOP_LIMIT_S = 30
 SETTLE_LIMIT_S = 15
 ADMIN_LIMIT_S = 10
 LOOK_S = 0.005
+# The name that a zygote gives itself.
+ZYGOTE = "nuclio-zygote"
 
 # What handlers of these tests do is chosen by the path: /sleep/0.5, /bytes/100, /status/204.
 HANDLER = """
@@ -91,6 +93,13 @@ def children_of(pid):
     return sorted(found)
 
 
+def name_of(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return None
+
+
 @dataclass
 class Census:
     """What a processor holds; equal before and after whatever a test did."""
@@ -107,6 +116,8 @@ class Processor:
     """A running `nuclio run` (which becomes `processor`), in a folder of its own."""
 
     def __init__(self, code=HANDLER, spec=None, flags=(), env=None, wrap=(), files=(), **popen):
+        # Whether a zygote comes once it serves; its descriptors are part of every census.
+        self.forks = popen.pop("forks", True)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="nuclio-blackbox-"))
         for file in files:
             shutil.copy(file, self.folder)
@@ -152,6 +163,8 @@ class Processor:
             line += byte
         self.ready = line.decode()
         self.found(self.ready)
+        if self.forks:
+            wait_until(self.zygote, "the zygote is there")
         return self
 
     def found(self, text):
@@ -244,11 +257,20 @@ class Processor:
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
+    def zygote(self):
+        """The pid of the process that forks workers; None while there is none."""
+        found = [pid for pid in children_of(self.pid) if name_of(pid) == ZYGOTE]
+        return found[0] if found else None
+
+    def children(self):
+        """All but the zygote, which comes when the function serves."""
+        return [pid for pid in children_of(self.pid) if name_of(pid) != ZYGOTE]
+
     def census(self):
         stats = self.stats()
         return Census(
             pid=self.pid if is_alive(self.pid) else 0,
-            children=children_of(self.pid),
+            children=self.children(),
             descriptors=self.descriptors(),
             slots=sum(one["used"] for one in stats["slots"].values()),
             connections=stats["connections"],

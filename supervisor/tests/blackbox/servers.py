@@ -1,4 +1,4 @@
-"""Real servers that functions talk to: PostgreSQL and Redis, each in a folder and on a port of its own.
+"""Real servers that functions talk to: PostgreSQL and Redis, each in its own folder, on its own port.
 
 Ready means that a real question was answered. Only what was started here is ended, by its pid.
 """

@@ -23,7 +23,15 @@ MIB = 1 << 20
 CALL = re.compile(r"^\S+ (\w+)\((.*?)\)? += (\S+).*<([0-9.]+)>$")
 # Calls that wait for what a descriptor has, unless it is told not to.
 READS_AND_WRITES = {
-    "read", "readv", "recvfrom", "recvmsg", "write", "writev", "sendto", "sendmsg", "accept4",
+    "read",
+    "readv",
+    "recvfrom",
+    "recvmsg",
+    "write",
+    "writev",
+    "sendto",
+    "sendmsg",
+    "accept4",
 }
 CODE = HANDLER.replace(
     "    return event.body\n",
@@ -70,8 +78,23 @@ class Judge:
         slow = [call for call in calls if float(call[3]) > BLOCKED_S and call[0] != "epoll_wait"]
         self.assertEqual(slow, [], "calls that blocked")
         # However short they were: none may be of a kind that can wait.
-        self.assertEqual(names & {"poll", "ppoll", "select", "nanosleep", "clock_nanosleep",
-                                  "wait4", "waitid", "fsync", "open", "connect", "flock"}, set())
+        self.assertEqual(
+            names
+            & {
+                "poll",
+                "ppoll",
+                "select",
+                "nanosleep",
+                "clock_nanosleep",
+                "wait4",
+                "waitid",
+                "fsync",
+                "open",
+                "connect",
+                "flock",
+            },
+            set(),
+        )
         for name, arguments, result, _ in calls:
             number = arguments.partition(",")[0]
             if name == "accept4" and result.isdigit():
@@ -89,6 +112,7 @@ class Judge:
             with contextlib.suppress(OSError):
                 flags = re.search(r"flags:\s+(\d+)", entry.read_text()).group(1)
                 self.waiting[entry.name] = not int(flags, 8) & os.O_NONBLOCK
+
 
 class Blocking(Judge, ProcessorCase):
     code = CODE

@@ -258,10 +258,14 @@ class CrossOrigin(ProcessorCase):
     def test_preflight(self):
         asks = ["Origin: https://a.example", "Access-Control-Request-Method: PUT"]
         with Client(self.http) as client:
-            fine = client.ask("OPTIONS", "/x", None, [*asks, "Access-Control-Request-Headers: x-mine"])
+            fine = client.ask(
+                "OPTIONS", "/x", None, [*asks, "Access-Control-Request-Headers: x-mine"]
+            )
             self.assertEqual(fine.status, 200)
             self.assertEqual(fine.get("Access-Control-Allow-Origin"), "https://a.example")
-            bad = client.ask("OPTIONS", "/x", None, [*asks, "Access-Control-Request-Headers: x-other"])
+            bad = client.ask(
+                "OPTIONS", "/x", None, [*asks, "Access-Control-Request-Headers: x-other"]
+            )
             self.assertEqual(bad.status, 400)
 
     def test_preflights_pipelined(self):

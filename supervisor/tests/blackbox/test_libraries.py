@@ -9,6 +9,7 @@ import http.server
 import io
 import json
 import pathlib
+import re
 import tempfile
 import threading
 import unittest
@@ -208,12 +209,37 @@ class Inference(unittest.TestCase):
         self.assertGreater(right, wanted)
         return said
 
+    def test_scikit_learn_is_loaded_once_for_four_workers(self):
+        """The model is in the memory of the zygote; its children look at the same pages."""
+        spec = {
+            "triggers": {"web": {"kind": "http", "numWorkers": 4}},
+            "runtimeAttributes": {"preload": ["digits_model"]},
+            "readinessTimeoutSeconds": 60,
+        }
+        model = FUNCTIONS / "digits_model.py"
+        with serving(self, "digits", files=[model], spec=spec) as processor:
+            self.ask_for_digits(processor, "<f8", 0.9)
+            workers = processor.worker_pids()
+            self.assertEqual(len(workers), 4)
+            own, shared = zip(*map(memory_of, workers), strict=True)
+        # The table alone is 64 MiB.
+        self.assertGreater(min(shared), 64 << 20)
+        self.assertLess(max(own), 32 << 20, f"own {own}, shared {shared}")
+
     def test_onnxruntime_reads_a_model_from_a_file(self):
         with tempfile.TemporaryDirectory() as folder:
             model = pathlib.Path(folder) / "digits.onnx"
             model.write_bytes(onnx_model())
             with serving(self, "digits_onnx", files=[model]) as processor:
                 self.ask_for_digits(processor, "<f4", 0.85)
+
+
+def memory_of(pid):
+    """Bytes that a process alone has, and bytes that others look at as well."""
+    rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    found = dict(re.findall(r"(\w+):\s+(\d+) kB", rollup))
+    kib = lambda kind: sum(int(found[f"{kind}_{state}"]) for state in ("Clean", "Dirty"))  # noqa: E731
+    return kib("Private") << 10, kib("Shared") << 10
 
 
 def onnx_model():

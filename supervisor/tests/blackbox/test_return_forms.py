@@ -136,7 +136,7 @@ class Fields(FaultCase):
             self.assertTrue(re.fullmatch(r"[0-9a-f-]{16,}", event_id), event_id)
 
     def test_time(self):
-        now = datetime.datetime.now(datetime.timezone.utc)
+        now = datetime.datetime.now(datetime.UTC)
         seen = self.fields()
         naive, is_naive = seen["timestamp"]
         self.assertTrue(is_naive)

@@ -211,6 +211,7 @@ class HangUp(Signals):
 
     def assert_as_many(self, processor, before):
         """Other workers, and otherwise what there was."""
+
         def settled():
             now = processor.census()
             as_before = dataclasses.replace(before, children=now.children)

@@ -27,7 +27,7 @@ def drip(client, data, step, every_s):
         try:
             client.socket.recv(1, socket.MSG_PEEK)
             return
-        except (socket.timeout, ConnectionResetError):
+        except (TimeoutError, ConnectionResetError):
             pass
     client.socket.settimeout(CUT_BEFORE_S)
 
