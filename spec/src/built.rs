@@ -1,8 +1,7 @@
 //! What this version accepts in function.yaml and does not act on yet; each use is a warning.
 
 /// Right in function.yaml, and not heeded by this version.
-pub const WITHOUT_EFFECT: [&str; 14] = [
-    "spec.recycle",
+pub const WITHOUT_EFFECT: [&str; 13] = [
     "spec.limits.memory",
     "spec.limits.pending",
     "spec.limits.replyBufferMax",

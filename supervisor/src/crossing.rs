@@ -24,6 +24,8 @@ pub enum ToData {
     Attached(Box<AttachedWorker>),
     /// Send no new events to workers of this pool older than `below`; stop each when it is idle.
     Retire { pool: PoolId, below: Generation },
+    /// Send no new events to this worker; stop it when it is idle.
+    RetireWorker { id: WorkerId },
     /// Readiness off, no new events, finish what is in flight, then stop every worker.
     Drain,
     /// No worker of this pool can be started now (crash loop): answer 503 at once while true.
@@ -41,6 +43,8 @@ pub struct AttachedWorker {
     pub pid: i32,
     /// The data thread's own duplicate; readable once the process has ended.
     pub pidfd: OwnedFd,
+    /// After so many answers it is worn, and the pool is told.
+    pub worn_after: u64,
     pub end: ProcessorEnd,
 }
 
@@ -69,6 +73,10 @@ pub enum ToPool {
     Retiring {
         id: WorkerId,
         cause: DeathCause,
+    },
+    /// This worker has given as many answers as it may; it goes on until its replacement is ready.
+    Worn {
+        id: WorkerId,
     },
     /// Everything in flight has ended and every worker was told to stop.
     Drained,

@@ -197,6 +197,7 @@ fn workers_config(config: &Config, segments: Segments, nofile: u64) -> WorkersCo
         event_memory,
         start_limit: config.start_limit(),
         termination_limit: config.termination_limit(),
+        recycle: config.function.spec.recycle.clone(),
         watch: config.args.watch,
     }
 }

@@ -71,7 +71,7 @@ pub const REPLY_LOG_BYTES_MAX: usize = 16 * 1024;
 pub const LOG_RECORDS_PER_TURN_MAX: usize = 256;
 /// Messages under way to the data thread: one for each worker that attaches, and the admin pages.
 pub const TO_DATA_MAX: usize = 4096;
-/// Messages under way to the pool: at most three for each worker alive.
+/// Messages under way to the pool: at most four for each worker alive.
 pub const TO_POOL_MAX: usize = 16_384;
 
 const _: () = {

@@ -114,6 +114,9 @@ impl Data {
         }
         let worker = &mut self.workers[key];
         worker.completed += 1;
+        if worker.completed == worker.worn_after {
+            self.to_pool.send(ToPool::Worn { id: worker.id });
+        }
         match (r.in_pieces.is_some(), r.released) {
             (true, _) => {
                 worker.claims[claim].state =

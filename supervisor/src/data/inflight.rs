@@ -121,6 +121,8 @@ pub struct Worker {
     /// Claims taken back whose SKIPPED has not come: it gets nothing new before it has looked.
     pub recalled: u32,
     pub completed: u64,
+    /// With so many answers it is worn.
+    pub worn_after: u64,
     /// Entries pushed and not yet published.
     pub unpublished: bool,
     /// Turn in which it was last given an event.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::inflight::{Worker, WorkerState};
 use super::reactor::Data;
-use crate::crossing::{AttachedWorker, DeathCause, Generation, PoolId, ToData};
+use crate::crossing::{AttachedWorker, DeathCause, PoolId, ToData};
 use crate::limits::TO_DATA_MAX;
 
 impl Data {
@@ -15,7 +15,12 @@ impl Data {
             let Ok(message) = self.messages.try_recv() else { return };
             match message {
                 ToData::Attached(worker) => self.attach(*worker),
-                ToData::Retire { pool, below } => self.retire(pool, below),
+                ToData::Retire { pool, below } => {
+                    self.retire_if(|worker| worker.pool == pool && worker.generation < below);
+                }
+                ToData::RetireWorker { id } => {
+                    self.retire_if(|worker| worker.id == id);
+                }
                 ToData::Drain => self.begin_drain(),
                 ToData::CrashLoop { pool, active } => self.crash_loop(pool, active),
                 ToData::Snapshot(reply) => {
@@ -41,6 +46,7 @@ impl Data {
             in_flight: 0,
             recalled: 0,
             completed: 0,
+            worn_after: attached.worn_after,
             unpublished: false,
             used_turn: 0,
             busy_since_ns: self.clock.now_ns,
@@ -62,18 +68,18 @@ impl Data {
         self.undrained.push(key);
     }
 
-    /// Workers of an older generation get no more events and stop when idle.
-    fn retire(&mut self, pool: PoolId, below: Generation) {
+    /// These workers get no more events and stop when idle.
+    fn retire_if(&mut self, is_meant: impl Fn(&Worker) -> bool) {
         let old: Vec<_> = self
             .workers
             .iter()
-            .filter(|(_, w)| w.pool == pool && w.generation < below)
+            .filter(|(_, worker)| is_meant(worker))
             .map(|(key, _)| key)
             .collect();
         for key in old {
             if self.workers[key].state == WorkerState::Ready {
                 self.workers[key].state = WorkerState::Retiring;
-                // What was handed ahead runs on the new code.
+                // What was handed ahead runs on its successors.
                 self.recall(key);
             } else if self.workers[key].state == WorkerState::Starting {
                 self.workers[key].state = WorkerState::Retiring;

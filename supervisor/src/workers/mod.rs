@@ -8,6 +8,7 @@ pub mod init;
 mod output;
 mod pool;
 pub mod reaper;
+mod recycle;
 mod restart;
 pub mod runtime;
 pub mod spawn;
@@ -55,6 +56,8 @@ pub struct WorkersConfig {
     pub start_limit: Duration,
     /// From the wish to drain until workers that still work are killed.
     pub termination_limit: Duration,
+    /// When a worker is replaced although nothing is wrong with it.
+    pub recycle: spec::Recycle,
     /// The code may change at any moment: a mistake in it is waited out.
     pub watch: bool,
 }

@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::board::{RowState, WorkerRow};
 use super::output::Output;
+use super::recycle::{Recycler, Wear};
 use super::restart::Restart;
 use super::turnover::Failure;
 use super::zygote::{ZygoteSeat, ZygoteWake};
@@ -56,6 +57,7 @@ pub struct Pool {
     pub(super) exit: Option<u8>,
     pub(super) strays_until: Option<Instant>,
     pub(super) zygote: ZygoteSeat,
+    pub(super) recycler: Recycler,
     interrupts: u32,
 }
 
@@ -92,6 +94,7 @@ pub(super) struct Worker {
     pub(super) state: State,
     pub(super) fate: Fate,
     pub(super) output: Output,
+    pub(super) wear: Wear,
     pub(super) started: Instant,
     /// It is killed when it is not ready, or not gone, by then.
     pub(super) deadline: Option<Instant>,
@@ -162,6 +165,7 @@ impl Pool {
             exit: None,
             strays_until: None,
             zygote: ZygoteSeat::default(),
+            recycler: Recycler::new(config.recycle.clone(), config.pools.len()),
             interrupts: 0,
             config,
             links,
@@ -241,8 +245,10 @@ impl Pool {
         let workers = self
             .workers
             .values()
-            .flat_map(|worker| worker.deadline.into_iter().chain(worker.output.announce_at()));
-        drain.into_iter().chain(seats).chain(workers).chain(self.zygote.next_due()).min()
+            .flat_map(|worker| worker.deadline.into_iter().chain(worker.output.announce_at()))
+            .chain(self.workers.values().filter_map(|worker| worker.wear.next_due()));
+        let others = self.zygote.next_due().into_iter().chain(self.recycler.next_due());
+        drain.into_iter().chain(seats).chain(workers).chain(others).min()
     }
 
     fn run_timers(&mut self, now: Instant) {
@@ -262,6 +268,7 @@ impl Pool {
             }
         }
         self.run_zygote_timers(now);
+        self.run_recycling(now);
         self.run_drain(now);
     }
 
@@ -294,6 +301,7 @@ impl Pool {
                     self.died(id, was_ready, completed, &cause);
                 }
                 ToPool::Retiring { id, cause } => self.retiring(id, &cause),
+                ToPool::Worn { id } => self.has_answered_enough(id),
                 ToPool::Drained => self.drained(),
                 ToPool::Reload => self.begin_reload(),
                 ToPool::StopNow => self.exit = Some(EXIT_INTERRUPTED),
@@ -341,6 +349,7 @@ impl Pool {
             generation: worker.generation,
             pid: worker.pid,
             pidfd,
+            worn_after: self.recycler.events(id),
             end: *end,
         };
         self.tell_data(ToData::Attached(Box::new(attached)));

@@ -10,6 +10,7 @@ use super::init::EXIT_NOT_STARTED;
 use super::output::Output;
 use super::pool::{Fate, Phase, Pool, State, Worker};
 use super::reaper::{self, Exit};
+use super::recycle::Wear;
 use super::restart::{Action, Death};
 use super::spawn::{Spawned, spawn};
 use crate::crossing::{DeathCause, Generation, ToData, WorkerId};
@@ -99,6 +100,7 @@ impl Pool {
             state: State::Attaching(Box::new(handshake)),
             fate: Fate::Open,
             output: Output::new(id, spawned.stdout, spawned.stderr),
+            wear: Wear::default(),
             started,
             deadline: Some(started + self.config.start_limit),
         }
@@ -113,6 +115,7 @@ impl Pool {
         }
         worker.deadline = None;
         let generation = worker.generation;
+        self.begin_wear(id);
         self.tell_crash_loops();
         if generation != self.target() || !self.is_complete(generation) {
             return;
@@ -159,6 +162,10 @@ impl Pool {
         for worker in self.workers.values_mut() {
             if worker.generation == generation {
                 since = since.min(worker.started);
+            } else if worker.fate == Fate::Open && !worker.is_attached() {
+                // The data thread does not know it yet, so it could not stop it.
+                worker.fate = Fate::Dismissed;
+                reaper::kill_group(worker.pid);
             } else if worker.fate == Fate::Open {
                 worker.fate = Fate::Retired;
                 // While code is being written, old code may well loop for ever.
@@ -288,6 +295,9 @@ impl Pool {
         self.seats[worker.seat].last_death = Some(death_text(cause, exit));
         if worker.fate == Fate::Open && !was_ready {
             self.cannot_start(worker.generation, &failure_of(id, &worker, cause, exit));
+        }
+        if !was_ready && worker.fate != Fate::Dismissed {
+            self.relief_failed(worker.seat);
         }
         let is_draining = matches!(self.phase, Phase::Draining { .. });
         let was_asked = *cause == DeathCause::Asked;
