@@ -69,6 +69,9 @@ const PIP: [&str; 12] = [
     "redis==8.1.0",
 ];
 
+/// nuclio's own SDK, which ours is compared with.
+const NUCLIO_SDK: &str = "nuclio-sdk==0.6.3";
+
 pub fn run(runner: &Runner) -> Result<End> {
     let mut interpreter = python::chosen();
     let missing = missing_packages(interpreter.as_ref());
@@ -157,7 +160,7 @@ fn make_environment(runner: &Runner, interpreter: &Interpreter) -> Result<PathBu
     let folder = environment_folder(runner);
     let stamp = folder.join("made-of");
     let made_of = format!(
-        "{} {}\n{}\n",
+        "{} {}\n{}\n{NUCLIO_SDK}\n",
         interpreter.executable.display(),
         interpreter.version(),
         PIP.join("\n")
@@ -180,5 +183,13 @@ fn fill_environment(runner: &Runner, interpreter: &Interpreter, folder: &Path) -
     runner.run(make.arg(folder))?;
     let pip = ["-I", "-m", "pip", "install", "--disable-pip-version-check", "--quiet"];
     let words = pip.into_iter().chain(PIP);
-    runner.run(&mut runner.command(folder.join("bin/python3"), words))
+    runner.run(&mut runner.command(folder.join("bin/python3"), words))?;
+    // Beside the environment, not in it: the tests run both SDKs, never one for the other.
+    let sdk = runner.target.join("nuclio-sdk");
+    if sdk.exists() {
+        std::fs::remove_dir_all(&sdk)?;
+    }
+    let words = pip.into_iter().chain(["--no-deps", NUCLIO_SDK, "--target"]);
+    let mut install = runner.command(folder.join("bin/python3"), words);
+    runner.run(install.arg(sdk))
 }

@@ -6,25 +6,42 @@ that handlers can be tested by calling them.
 
 from _nuclio import Event, Logger, Response, TriggerInfo
 
-from nuclio_sdk.context import Context, Platform, Reject, Retry
+from nuclio_sdk.context import Context, Reject, Retry
+from nuclio_sdk.platform import Platform
 
 __all__ = [
     "Context",
     "Event",
+    "EventDeserializerKinds",
+    "ExceptionWithResponse",
     "Headers",
     "Logger",
     "Platform",
+    "QualifiedOffset",
     "Reject",
     "Response",
     "Retry",
     "TriggerInfo",
 ]
 
+# Needed by few, so loaded by those: the module that each name is in.
+_LATER = {
+    "Headers": "_headers",
+    "EventDeserializerKinds": "event",
+    "ExceptionWithResponse": "exceptions",
+    "QualifiedOffset": "qualified_offset",
+    "GENERATOR_RESPONSE": "response",
+    "SINGLE_RESPONSE": "response",
+    "RESPONSE_WITH_GENERATOR_BODY": "response",
+}
+_MODULES = ("event", "exceptions", "helpers", "json_encoder", "logger", "response", "test")
+
 
 def __getattr__(name):
-    # Needed by few, so loaded by those.
-    if name == "Headers":
-        from nuclio_sdk._headers import Headers
+    from importlib import import_module
 
-        return Headers
+    if name in _LATER:
+        return getattr(import_module(f"nuclio_sdk.{_LATER[name]}"), name)
+    if name in _MODULES:
+        return import_module(f"nuclio_sdk.{name}")
     raise AttributeError(f"module 'nuclio_sdk' has no attribute {name!r}")

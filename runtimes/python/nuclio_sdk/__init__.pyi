@@ -1,5 +1,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from enum import Enum
 from types import SimpleNamespace
 from typing import Any, overload
 
@@ -87,6 +88,41 @@ class Event:
     def get_header(self, header_key: str) -> str | None:
         """The first header of this name, whatever its case."""
     def to_json(self) -> str: ...
+    @staticmethod
+    def deserialize(data: Any, kind: EventDeserializerKinds | None = None) -> Any:
+        """An event, or a list of them, of a message in nuclio's form."""
+    def compile_explicit_ack_message(self) -> dict[str, Any]: ...
+
+class EventDeserializerKinds(Enum):
+    """In which form a message is."""
+
+    msgpack = ...
+    msgpack_raw = ...
+    json = ...
+
+class QualifiedOffset:
+    """Which record of a stream."""
+
+    topic: str
+    partition: int
+    offset: int
+    def __init__(self, topic: str, partition: int, offset: int) -> None: ...
+    @classmethod
+    def from_event(cls, event: Event) -> QualifiedOffset: ...
+    def compile_explicit_ack_message(self) -> dict[str, Any]: ...
+
+class ExceptionWithResponse(IOError):
+    """Raised by a handler: the client gets this status and body."""
+
+    def __init__(
+        self, status_code: int, body: Any = None, content_type: str | None = None
+    ) -> None: ...
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def body(self) -> Any: ...
+    @property
+    def content_type(self) -> str | None: ...
 
 class Response:
     """An answer with status, headers and content type."""
@@ -105,6 +141,14 @@ class Response:
         event_id: str | None = None,
     ) -> None: ...
     def ensure_no_ack(self) -> None: ...
+    @staticmethod
+    def empty_response() -> dict[str, Any]: ...
+    @staticmethod
+    def from_entrypoint_output(
+        json_encoder: Callable[[Any], str], handler_output: Any
+    ) -> dict[str, Any]: ...
+    @staticmethod
+    def get_handler_output_type(handler_output: Any) -> str: ...
 
 class Logger:
     @overload
@@ -123,6 +167,8 @@ class Logger:
     def error_with(self, message: object, *args: object, **fields: object) -> None: ...
     def bind(self, **fields: object) -> None: ...
     def set_level(self, level: str | int) -> None: ...
+    def set_handler(self, handler_name: str, file: Any, formatter: Any) -> None:
+        """Without a processor, in a test: where records go and in which form."""
 
 class Retry(Exception):
     after: float
@@ -137,6 +183,16 @@ class Platform:
     namespace: str
     def __init__(self, kind: str = "local", namespace: str = "default") -> None: ...
     def set_termination_callback(self, callback: Callable[[], object]) -> None: ...
+    def set_drain_callback(self, callback: Callable[[], object]) -> None: ...
+    def call_function(
+        self,
+        function_name: str,
+        event: Event,
+        node: str | None = None,
+        timeout: float | None = None,
+        service_name_override: str | None = None,
+    ) -> Response: ...
+    async def explicit_ack(self, qualified_offset: QualifiedOffset) -> None: ...
 
 class Context:
     logger: Logger

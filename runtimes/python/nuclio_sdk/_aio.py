@@ -7,7 +7,14 @@ import asyncio
 import sys
 from contextvars import ContextVar
 
-from _nuclio import Ticket, bell_number, bell_rang, next_work, use_context_variable
+from _nuclio import (
+    Ticket,
+    bell_number,
+    bell_rang,
+    drained,
+    next_work,
+    use_context_variable,
+)
 
 from nuclio_sdk._load import ending_of, is_coroutine_function
 
@@ -116,8 +123,23 @@ def _look(loop, handler, context):
 
         task.add_done_callback(ended)
 
+    async def drain(trigger):
+        callback = getattr(context.platform, "_drain_callback", None)
+        failed = None
+        try:
+            result = None if callback is None else callback()
+            if hasattr(result, "__await__"):
+                await result
+        except BaseException as error:
+            failed = error
+        drained(trigger, failed)
+
     def control(work):
         nonlocal stopping
+        if type(work) is tuple:
+            # Counted among the tasks, so that a stop waits for it.
+            begun(Task(drain(*work), loop=loop), work)
+            return
         if work is not True:
             task = tasks.get(work)
             if task is not None:

@@ -66,6 +66,13 @@ def terminate(context):
         _finish(callback())
 
 
+def drain(context):
+    """Calls what the user's code wants called when a trigger drains."""
+    callback = getattr(context.platform, "_drain_callback", None)
+    if callback is not None:
+        _finish(callback())
+
+
 def _finish(result):
     """Runs what an async function gave to its end, in a loop of its own."""
     if hasattr(result, "__await__"):

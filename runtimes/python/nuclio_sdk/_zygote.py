@@ -103,7 +103,9 @@ def _mentions_async(path):
     try:
         if os.path.isdir(path):
             return any(
-                _mentions_async(entry.path) for entry in os.scandir(path) if entry.name[-3:] == ".py"
+                _mentions_async(entry.path)
+                for entry in os.scandir(path)
+                if entry.name[-3:] == ".py"
             )
         with open(path, "rb") as file:
             return b"async def" in file.read()

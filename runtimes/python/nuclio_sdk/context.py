@@ -4,6 +4,8 @@ import sys
 
 from _nuclio import Logger, Response, TriggerInfo
 
+from nuclio_sdk.platform import Platform
+
 # types.SimpleNamespace without importing `types`.
 _Namespace = type(sys.implementation)
 
@@ -31,19 +33,6 @@ class Reject(Exception):
     def __init__(self, reason=""):
         super().__init__(reason)
         self.reason = reason
-
-
-class Platform:
-    """Where the function runs."""
-
-    def __init__(self, kind="local", namespace="default"):
-        self.kind = kind
-        self.namespace = namespace
-        self._termination_callback = None
-
-    def set_termination_callback(self, callback):
-        """Calls `callback()` when the worker stops, after its last event; it may be async."""
-        self._termination_callback = callback
 
 
 class Context:

@@ -18,6 +18,7 @@ use shim::Body;
 
 use crate::fields::{Extra, extra, percent_decoded, text};
 use crate::hold::{Hold, Pin};
+use crate::render::sdk_function;
 use crate::{buffer, link, made, values};
 
 /// See the module.
@@ -462,6 +463,32 @@ macro_rules! event_class {
                 py.import(intern!(py, "nuclio_sdk._event"))?
                     .getattr(intern!(py, "to_json"))?
                     .call1((slf,))
+            }
+
+            /// An event of a message in nuclio's form; `kind` is an `EventDeserializerKinds`.
+            #[staticmethod]
+            #[pyo3(signature = (data, kind = None))]
+            fn deserialize<'py>(
+                data: &Bound<'py, PyAny>,
+                kind: Option<&Bound<'py, PyAny>>,
+            ) -> PyResult<Bound<'py, PyAny>> {
+                let name = intern!(data.py(), "deserialize");
+                let function = sdk_function(data.py(), "nuclio_sdk.event", name)?;
+                match kind {
+                    Some(kind) => function.call1((data, kind)),
+                    None => function.call1((data,)),
+                }
+            }
+
+            /// The message by which nuclio's processor is told that this record is done.
+            fn compile_explicit_ack_message<'py>(
+                slf: &Bound<'py, Self>,
+            ) -> PyResult<Bound<'py, PyAny>> {
+                let py = slf.py();
+                let class = intern!(py, "QualifiedOffset");
+                sdk_function(py, "nuclio_sdk.qualified_offset", class)?
+                    .call_method1(intern!(py, "from_event"), (slf,))?
+                    .call_method0(intern!(py, "compile_explicit_ack_message"))
             }
 
             fn __repr__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {

@@ -59,7 +59,7 @@ pub fn finish<'py>(
         Ok(value) => reply::of(event.get(), value).unwrap_or_else(|error| {
             unsendable(link, turn.claim, &error.into_value(py).into_bound(py))
         }),
-        Err(error) => failed(link, turn.claim, &error.into_value(py).into_bound(py)),
+        Err(error) => failed(link, event.get(), turn.claim, &error.into_value(py).into_bound(py)),
     };
     output::flush(turn.claim);
     send(link, turn, event, &answer)
@@ -73,9 +73,21 @@ fn leave_child() -> ! {
 
 /// The answer for an exception, which may be a request for another attempt.
 #[cold]
-fn failed<'py>(link: &Link, claim: u64, error: &Bound<'py, PyBaseException>) -> Answer<'py> {
+fn failed<'py>(
+    link: &Link,
+    event: &Event,
+    claim: u64,
+    error: &Bound<'py, PyBaseException>,
+) -> Answer<'py> {
     if let Some(answer) = reply::asked_for(error) {
         return answer;
+    }
+    match reply::brought_along(event, error) {
+        Some(Ok(answer)) => return answer,
+        Some(Err(wrong)) => {
+            return unsendable(link, claim, &wrong.into_value(error.py()).into_bound(error.py()));
+        }
+        None => {}
     }
     let trace = failure::traceback(error);
     // Where a cancelled handler was is worth a record, but the cancellation is no fault of its own.

@@ -18,6 +18,7 @@ mod link;
 mod logger;
 mod made;
 mod output;
+mod render;
 mod reply;
 mod response;
 mod serve;
@@ -41,11 +42,13 @@ mod _nuclio {
     #[pymodule_export]
     use crate::output::{is_forked, write_stream};
     #[pymodule_export]
+    use crate::render::render;
+    #[pymodule_export]
     use crate::response::Response;
     #[pymodule_export]
     use crate::start::main;
     #[pymodule_export]
-    use crate::task::{Ticket, bell_number, bell_rang, next_work, use_context_variable};
+    use crate::task::{Ticket, bell_number, bell_rang, drained, next_work, use_context_variable};
     #[pymodule_export]
     use crate::trigger::TriggerInfo;
     #[pymodule_export]

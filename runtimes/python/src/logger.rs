@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -18,11 +19,17 @@ use crate::{json, link};
 pub struct Logger {
     level: AtomicU8,
     bound: Py<PyDict>,
+    /// Without a processor: where records go, and what writes them.
+    handler: Mutex<Option<(Py<PyAny>, Py<PyAny>)>>,
 }
 
 impl Logger {
     pub fn of_level(py: Python<'_>, level: u8) -> Self {
-        Self { level: AtomicU8::new(level), bound: PyDict::new(py).unbind() }
+        Self {
+            level: AtomicU8::new(level),
+            bound: PyDict::new(py).unbind(),
+            handler: Mutex::new(None),
+        }
     }
 
     #[inline]
@@ -49,8 +56,35 @@ impl Logger {
                 let claim = link::current_claim(py);
                 link.log(level, Origin::Logger, claim, text.as_bytes(), &fields);
             }
-            None => print_real(level, text.as_bytes(), &fields),
+            None => self.write_by_hand(py, level, text.as_bytes(), &fields)?,
         }
+        Ok(())
+    }
+
+    /// For a test that has set a handler, or for a terminal.
+    #[cold]
+    fn write_by_hand(
+        &self,
+        py: Python<'_>,
+        level: Level,
+        text: &[u8],
+        fields: &[u8],
+    ) -> PyResult<()> {
+        let handler = self.handler.lock().unwrap_or_else(PoisonError::into_inner);
+        let handler = handler.as_ref().map(|(file, form)| (file.clone_ref(py), form.clone_ref(py)));
+        let Some((file, formatter)) = handler else {
+            print_real(level, text, fields);
+            return Ok(());
+        };
+        let fields = if fields.is_empty() { b"{}" } else { fields };
+        let number = (level as i32 + 1) * 10;
+        py.import("nuclio_sdk.logger")?.getattr("write_record")?.call1((
+            file,
+            formatter,
+            number,
+            String::from_utf8_lossy(text),
+            String::from_utf8_lossy(fields),
+        ))?;
         Ok(())
     }
 
@@ -166,6 +200,18 @@ macro_rules! logger_class {
                     Some(fields) => self.bound.bind(py).update(fields.as_mapping()),
                     None => Ok(()),
                 }
+            }
+
+            /// Without a processor, in a test: writes records to `file` in the form of `formatter`.
+            fn set_handler(&self, handler_name: &str, file: Py<PyAny>, formatter: Py<PyAny>) {
+                let _ = handler_name;
+                let new = Some((file, formatter));
+                let old = std::mem::replace(
+                    &mut *self.handler.lock().unwrap_or_else(PoisonError::into_inner),
+                    new,
+                );
+                // Its code may run when it goes, so it goes outside the lock.
+                drop(old);
             }
 
             /// Lowest level that is recorded: debug, info, warn or error.

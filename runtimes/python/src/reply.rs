@@ -110,6 +110,33 @@ pub fn asked_for<'py>(error: &Bound<'py, PyBaseException>) -> Option<Answer<'py>
     None
 }
 
+/// `ExceptionWithResponse` of the SDK: the answer that an exception brings along. Its class is known
+/// only where somebody has loaded it.
+pub fn brought_along<'py>(
+    event: &Event,
+    error: &Bound<'py, PyBaseException>,
+) -> Option<PyResult<Answer<'py>>> {
+    let py = error.py();
+    let modules = py.import(intern!(py, "sys")).ok()?.getattr(intern!(py, "modules")).ok()?;
+    let module = modules.get_item(intern!(py, "nuclio_sdk.exceptions")).ok()?;
+    let class = module.getattr(intern!(py, "ExceptionWithResponse")).ok()?;
+    if !error.is_instance(&class).ok()? {
+        return None;
+    }
+    let answer = || {
+        let part = |name: &str| error.getattr(name);
+        let (body, natural) = content(event, part("body")?)?;
+        let mut answer =
+            Answer { status: status(&part("status_code")?)?, ..Answer::of(body, natural) };
+        let given = part("content_type")?;
+        if !given.is_none() {
+            answer.content_type = set_content_type(&mut answer.head, &given)?;
+        }
+        Ok(answer)
+    };
+    Some(answer())
+}
+
 /// Text that can be sent: lone surrogates cannot.
 fn encoded(text: Bound<'_, PyString>) -> PyResult<Content<'_>> {
     text.to_str()?;

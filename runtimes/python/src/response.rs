@@ -1,6 +1,8 @@
 //! `Response`: an answer with status, headers and content type, as in nuclio's SDK.
 
 use pyo3::prelude::*;
+
+use crate::render::sdk_function;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit, intern};
 
@@ -129,6 +131,32 @@ impl Response {
     /// Keeps the offset of this event's record from being marked as read.
     fn ensure_no_ack(&mut self, py: Python<'_>) -> PyResult<()> {
         self.get_headers(py).bind(py).set_item(intern!(py, "x-nuclio-stream-no-ack"), true)
+    }
+
+    /// What a handler returned, in the form that nuclio's processor reads.
+    #[staticmethod]
+    fn from_entrypoint_output<'py>(
+        json_encoder: &Bound<'py, PyAny>,
+        handler_output: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let name = intern!(json_encoder.py(), "from_entrypoint_output");
+        sdk_function(json_encoder.py(), "nuclio_sdk.response", name)?
+            .call1((json_encoder, handler_output))
+    }
+
+    /// Which kind of answer this is: single, or of a generator.
+    #[staticmethod]
+    fn get_handler_output_type<'py>(
+        handler_output: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let name = intern!(handler_output.py(), "get_handler_output_type");
+        sdk_function(handler_output.py(), "nuclio_sdk.response", name)?.call1((handler_output,))
+    }
+
+    /// A fresh answer in the form that nuclio's processor reads.
+    #[staticmethod]
+    fn empty_response(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        sdk_function(py, "nuclio_sdk.response", intern!(py, "empty_response"))?.call0()
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {

@@ -1,9 +1,11 @@
 //! The loop of a sync handler: one event after the other, asleep in between.
 
+use pyo3::intern;
 use pyo3::prelude::*;
-use shim::{Down, ShimError};
+use shim::{Down, Level, Origin, ShimError};
 
 use crate::event::Event;
+use crate::failure;
 use crate::finish::{Turn, finish};
 use crate::link::{self, Link, Next};
 
@@ -23,7 +25,12 @@ pub fn serve(
                 }
                 run_signal_handlers(py);
             }
-            Next::Down(Down::Drain { trigger }) => link.drained(trigger)?,
+            Next::Down(Down::Drain { trigger }) => {
+                if let Err(error) = call_drain(context) {
+                    log_traceback(link, py, error);
+                }
+                link.drained(trigger)?;
+            }
             // A sync handler cannot be stopped in the middle; at a deadline its worker is killed.
             Next::Down(Down::Cancel { .. }) => {}
             Next::Down(Down::Stop) => return Ok(()),
@@ -51,6 +58,18 @@ fn one(
     finish(link, turn, event, result)?;
     link::set_current_claim(0);
     Ok(())
+}
+
+/// Calls what the user's code wants called at a drain, if anything.
+fn call_drain(context: &Bound<'_, PyAny>) -> PyResult<()> {
+    let load = context.py().import(intern!(context.py(), "nuclio_sdk._load"))?;
+    load.call_method1(intern!(context.py(), "drain"), (context,)).map(drop)
+}
+
+/// Tells of an exception that belongs to no event.
+pub fn log_traceback(link: &Link, py: Python<'_>, error: PyErr) {
+    let text = failure::traceback(&error.into_value(py).into_bound(py));
+    link.log(Level::Error, Origin::Traceback, 0, text.trim_end().as_bytes(), b"");
 }
 
 /// Runs what the user's code set with `signal.signal`; between events an exception of such code has

@@ -5,7 +5,7 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use shim::{Level, Offer, Origin, ShimError};
+use shim::{Offer, ShimError};
 
 use crate::finish::set_error_detail;
 use crate::link::{self, Link};
@@ -77,8 +77,7 @@ impl Loaded {
                 .call_method1(intern!(py, "terminate"), (context,))
         };
         if let Err(error) = ended {
-            let text = failure::traceback(&error.into_value(py).into_bound(py));
-            link.log(Level::Error, Origin::Traceback, 0, text.trim_end().as_bytes(), b"");
+            serve::log_traceback(link, py, error);
         }
         output::flush_all();
         Ok(())

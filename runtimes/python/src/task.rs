@@ -10,6 +10,7 @@ use shim::{Down, ShimError};
 use crate::event::Event;
 use crate::finish::{Turn, finish};
 use crate::link::{self, Link, Next};
+use crate::serve::log_traceback;
 use crate::start::give_up;
 
 /// An event that a task works on. It holds the only reference of ours, so that what the handler
@@ -75,32 +76,38 @@ fn connected() -> &'static Link {
     link::link().unwrap_or_else(|| give_up(ShimError::ProcessorGone))
 }
 
-/// The next thing to do: a `Ticket`, the claim of an event to be cancelled, or True to stop. None
-/// if there is nothing and the bell will ring.
+/// The next thing to do: a `Ticket`, the claim of an event to be cancelled, True to stop, or in a
+/// tuple the number of a trigger that drains. None if there is nothing and the bell will ring.
 #[pyfunction]
 pub fn next_work<'py>(py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let link = connected();
-    loop {
-        return Ok(Some(match link.next().unwrap_or_else(|error| give_up(error)) {
-            Next::Armed => return Ok(None),
-            Next::Down(Down::Event(event)) => {
-                let turn = Turn {
-                    claim: event.claim(),
-                    begun_ns: event.begun_ns(),
-                    wanted_level: event.wanted_log_level(),
-                };
-                link::want_from(turn.wanted_level);
-                let event = Mutex::new(Some(Py::new(py, Event::of_slot(event))?));
-                Bound::new(py, Ticket { turn, event })?.into_any()
-            }
-            Next::Down(Down::Cancel { claim }) => claim.into_pyobject(py)?.into_any(),
-            Next::Down(Down::Stop) => true.into_pyobject(py)?.to_owned().into_any(),
-            Next::Down(Down::Drain { trigger }) => {
-                link.drained(trigger).unwrap_or_else(|error| give_up(error));
-                continue;
-            }
-        }));
+    Ok(Some(match link.next().unwrap_or_else(|error| give_up(error)) {
+        Next::Armed => return Ok(None),
+        Next::Down(Down::Event(event)) => {
+            let turn = Turn {
+                claim: event.claim(),
+                begun_ns: event.begun_ns(),
+                wanted_level: event.wanted_log_level(),
+            };
+            link::want_from(turn.wanted_level);
+            let event = Mutex::new(Some(Py::new(py, Event::of_slot(event))?));
+            Bound::new(py, Ticket { turn, event })?.into_any()
+        }
+        Next::Down(Down::Cancel { claim }) => claim.into_pyobject(py)?.into_any(),
+        Next::Down(Down::Stop) => true.into_pyobject(py)?.to_owned().into_any(),
+        Next::Down(Down::Drain { trigger }) => (trigger,).into_pyobject(py)?.into_any(),
+    }))
+}
+
+/// Says that the drain callback of a trigger has run; `error` is what it raised.
+#[pyfunction]
+#[pyo3(signature = (trigger, error = None))]
+pub fn drained(py: Python<'_>, trigger: u16, error: Option<Bound<'_, PyAny>>) {
+    let link = connected();
+    if let Some(error) = error {
+        log_traceback(link, py, PyErr::from_value(error));
     }
+    link.drained(trigger).unwrap_or_else(|error| give_up(error));
 }
 
 /// Reads the bell after it rang; False if the processor is gone.

@@ -41,7 +41,7 @@ class Reply:
 class Served:
     """`nuclio run` in a folder of its own; a context manager."""
 
-    def __init__(self, code, flags=(), env=None, python=sys.executable):
+    def __init__(self, code, flags=(), env=None, python=sys.executable, name=None):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="nuclio-python-"))
         source = pathlib.Path(code) if isinstance(code, pathlib.Path) else None
         if source is None:
@@ -55,7 +55,15 @@ class Served:
         self.child = subprocess.Popen(
             [
                 f"{DIST}/bin/nuclio",
-                *("run", str(source), "--port", "0", "--admin", "127.0.0.1:0"),
+                *(
+                    "run",
+                    *([name] if name else []),
+                    str(source),
+                    "--port",
+                    "0",
+                    "--admin",
+                    "127.0.0.1:0",
+                ),
                 *("--python", python, *flags),
             ],
             cwd=self.folder,

@@ -265,6 +265,91 @@ class LoggerBehaves(unittest.TestCase):
         self.assertIsNotNone(Logger(level=logging.DEBUG, name="any"))
 
 
+class NamesOfNuclio(unittest.TestCase):
+    """What only code written for nuclio's SDK asks for."""
+
+    MESSAGE = {
+        "body": "aGk=",
+        "content_type": "text/plain",
+        "trigger": {"kind": "kafka-cluster", "name": "orders"},
+        "fields": {},
+        "headers": {"X-A": "1"},
+        "id": "7",
+        "method": "POST",
+        "path": "/p",
+        "size": 4,
+        "timestamp": 1700000000,
+        "url": "/p",
+        "shard_id": 3,
+        "num_shards": 4,
+        "type": "t",
+        "type_version": "1",
+        "version": "v",
+        "offset": 9,
+        "topic": "orders",
+    }
+
+    def test_events_of_messages(self):
+        kinds = nuclio_sdk.EventDeserializerKinds
+        event = Event.deserialize(json.dumps(self.MESSAGE), kinds.json)
+        self.assertEqual((event.id, event.type, event.offset), ("7", "t", 9))
+        self.assertEqual(event.timestamp, datetime.datetime(2023, 11, 14, 22, 13, 20))
+        self.assertEqual((event.trigger.kind, event.get_header("x-a")), ("kafka-cluster", "1"))
+        batch = Event.deserialize([self.MESSAGE] * 2, kinds.msgpack)
+        self.assertEqual([one.topic for one in batch], ["orders"] * 2)
+        raw = {name.encode(): value for name, value in self.MESSAGE.items()}
+        raw[b"trigger"] = {b"kind": b"http", b"name": b"web"}
+        raw.update({b"body": b'{"a": 1}', b"content_type": b"application/json"})
+        event = Event.deserialize(raw)
+        self.assertEqual((event.body, event.trigger.kind), ({"a": 1}, b"http"))
+
+    def test_places_in_a_stream(self):
+        event = Event(topic="orders", shard_id=3, offset=9)
+        place = nuclio_sdk.QualifiedOffset.from_event(event)
+        self.assertEqual((place.topic, place.partition, place.offset), ("orders", 3, 9))
+        message = {"topic": "orders", "partition": 3, "offset": 9}
+        self.assertEqual(event.compile_explicit_ack_message()["attributes"], message)
+        self.assertEqual(
+            nuclio_sdk.QualifiedOffset.from_event(Event(path="old", shard_id=1)).topic, "old"
+        )
+
+    def test_records_go_where_a_test_wants_them(self):
+        import io
+
+        from nuclio_sdk.logger import HumanReadableFormatter, JSONFormatter
+
+        logger, file = Logger("info"), io.StringIO()
+        logger.set_handler("default", file, JSONFormatter())
+        logger.bind(user="ada")
+        logger.info_with("took %d", 3, size=4)
+        logger.debug("unseen")
+        record = json.loads(file.getvalue())
+        self.assertEqual((record["level"], record["message"]), ("info", "took 3"))
+        self.assertEqual(record["with"], {"size": 4, "user": "ada"})
+        logger.set_handler("default", file, HumanReadableFormatter())
+        logger.warn("careful")
+        self.assertIn("[warning] careful: {'user': 'ada'}", file.getvalue())
+
+    def test_json_of_anything(self):
+        from nuclio_sdk.json_encoder import Encoder
+
+        odd = {"nan": float("nan"), "inf": [float("-inf")], "object": TriggerInfo("a", "b")}
+        said = json.loads(Encoder().encode(odd))
+        self.assertEqual((said["nan"], said["inf"]), ("NaN", ["-Infinity"]))
+        self.assertIn("TriggerInfo", said["object"])
+
+    def test_handlers_under_their_test_platform(self):
+        from nuclio_sdk.test import Platform
+
+        def handler(context, event):
+            context.platform.call_function("other", event)
+            return context.user_data.__class__.__name__
+
+        platform = Platform()
+        self.assertTrue(platform.call_handler(handler, Event()))
+        self.assertEqual(platform.get_call_function_call_args(0)[0], "other")
+
+
 class TheModule(unittest.TestCase):
     def test_import_is_light(self):
         """The SDK is part of each cold start: nothing that costs milliseconds comes with it."""

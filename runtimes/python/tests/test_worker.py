@@ -564,6 +564,86 @@ class Endings(unittest.TestCase):
         self.assertIn("terminated in the loop True", served.errors)
         self.assertNotIn("Traceback", served.errors)
 
+    def test_drain_callbacks_run_before_the_end(self):
+        for begin, waits in (
+            ("def", "pass"),
+            ("async def", "import asyncio; await asyncio.sleep(0)"),
+        ):
+            code = f"""
+def init_context(context):
+    {begin} drain():
+        {waits}
+        print("drained")
+    context.platform.set_drain_callback(drain)
+    context.platform.set_termination_callback(lambda: print("terminated"))
+
+{begin} handler(context, event):
+    return "ok"
+"""
+            with self.subTest(begin), Served(code) as served:
+                self.assertEqual(served.ask("/").status, 200)
+            words = [line for line in ("drained", "terminated") if line in served.errors]
+            self.assertEqual(words, ["drained", "terminated"], served.errors)
+            self.assertLess(served.errors.index("drained"), served.errors.index("terminated"))
+
+    def test_a_drain_callback_that_fails_is_told_and_no_more(self):
+        code = """
+def init_context(context):
+    context.platform.set_drain_callback(lambda: 1 / 0)
+
+def handler(context, event):
+    return "ok"
+"""
+        with Served(code) as served:
+            self.assertEqual(served.ask("/").status, 200)
+        self.assertIn("ZeroDivisionError", served.errors)
+
+
+CALLER = """
+import nuclio_sdk
+
+def handler(context, event):
+    name = event.path.strip("/")
+    out = nuclio_sdk.Event(body={"n": 1}, method="POST", path="/echo?x=1", headers={"X-A": "b"})
+    try:
+        answer = context.platform.call_function(name, out, timeout=10)
+    except LookupError as error:
+        return 404, str(error)
+    return {"status": answer.status_code, "body": answer.body, "type": answer.content_type}
+"""
+CALLED = """
+def handler(context, event):
+    return 201, {"got": event.body, "x": event.fields["x"], "a": event.headers["X-A"]}
+"""
+RAISES = """
+from nuclio_sdk import ExceptionWithResponse
+
+def handler(context, event):
+    raise ExceptionWithResponse(404, {"no": "such order"}, "application/json")
+"""
+
+
+@unittest.skipUnless(DIST, "NUCLIO_TEST_DIST names no folder with the programs")
+class OtherFunctions(unittest.TestCase):
+    def test_a_function_is_called_by_its_name(self):
+        with Served(CALLED, name="called") as called:
+            env = {"NUCLIO_STATE_DIR": str(called.folder / "state")}
+            with Served(CALLER, name="caller", env=env) as caller:
+                said = caller.ask("/called").json
+                wanted = {"got": {"n": 1}, "x": "1", "a": "b"}
+                self.assertEqual(said, {"status": 201, "body": wanted, "type": "application/json"})
+                missing = caller.ask("/nobody")
+                self.assertEqual(missing.status, 404)
+                self.assertIn("no function called nobody runs in namespace", missing.text)
+                self.assertIn("called, caller", missing.text)
+
+    def test_an_exception_that_brings_its_answer(self):
+        with Served(RAISES) as served:
+            reply = served.ask("/")
+            self.assertEqual((reply.status, reply.json), (404, {"no": "such order"}))
+            self.assertEqual(reply.headers["Content-Type"], "application/json")
+        self.assertNotIn("Traceback", served.errors)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -361,7 +361,21 @@ impl Data {
         }
         worker.state = WorkerState::Stopping;
         let stop = rings::abi::Entry { kind: rings::abi::down::STOP, ..Default::default() };
-        let told = worker.end.push_control(stop).and_then(|()| worker.end.publish());
+        // A worker that makes room for another is not the end of its triggers.
+        let drains =
+            self.draining.is_some().then(|| self.pools[worker.pool as usize].triggers.clone());
+        let mut entries: Vec<_> = drains
+            .into_iter()
+            .flatten()
+            .map(|trigger| rings::abi::Entry {
+                kind: rings::abi::down::DRAIN,
+                aux: trigger,
+                ..Default::default()
+            })
+            .collect();
+        entries.push(stop);
+        let told = entries.into_iter().try_for_each(|entry| worker.end.push_control(entry));
+        let told = told.and_then(|()| worker.end.publish());
         match told {
             Ok(rang) => self.counters.bells_down += u64::from(rang),
             Err(violation) => self.violated(key, violation),

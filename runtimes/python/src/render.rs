@@ -1,0 +1,74 @@
+//! What a handler's result would be on the wire, for tests and for tools; no processor is needed.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+use rings::abi::content_type;
+
+use crate::buffer;
+use crate::event::Event;
+use crate::reply::{self, Content};
+
+/// Bytes before the name of a header line, see `shim::HeadBlock`.
+const LINE_HEAD: usize = 6;
+
+/// Status, header lines, content type, body.
+type Rendered<'py> = (u16, Vec<(String, String)>, Option<String>, Bound<'py, PyBytes>);
+
+/// The answer that `result` is to `event`; raises what the processor would be told of as a failure.
+#[pyfunction]
+pub fn render<'py>(
+    event: &Bound<'py, Event>,
+    result: Bound<'py, PyAny>,
+) -> PyResult<Rendered<'py>> {
+    let py = event.py();
+    let answer = reply::of(event.get(), result)?;
+    let body = match &answer.body {
+        Content::Text(text) => PyBytes::new(py, text.to_str()?.as_bytes()),
+        Content::Bytes(bytes) => bytes.clone(),
+        Content::Made(bytes) => PyBytes::new(py, bytes),
+        Content::Buffer(view) => buffer::with_bytes(view, |bytes| bytes.to_vec())
+            .map_or_else(|| PyBytes::new(py, b""), |bytes| PyBytes::new(py, &bytes)),
+        Content::InEvent(offset, length) => {
+            let whole = event.get().read(py, crate::event::Field::Body)?;
+            let (from, to) = (*offset as usize, (*offset + *length) as usize);
+            PyBytes::new(py, &whole.extract::<Vec<u8>>()?[from..to])
+        }
+    };
+    let mut lines = header_lines(answer.head.as_bytes());
+    let named = match answer.content_type {
+        content_type::TEXT => Some("text/plain"),
+        content_type::JSON => Some("application/json"),
+        content_type::BYTES => Some("application/octet-stream"),
+        content_type::HTML => Some("text/html"),
+        _ => None,
+    };
+    let content_type = named.map(str::to_owned).or_else(|| take_content_type(&mut lines));
+    Ok((answer.status, lines, content_type, body))
+}
+
+fn take_content_type(lines: &mut Vec<(String, String)>) -> Option<String> {
+    let at = lines.iter().position(|(name, _)| name.eq_ignore_ascii_case("content-type"))?;
+    Some(lines.remove(at).1)
+}
+
+fn header_lines(mut head: &[u8]) -> Vec<(String, String)> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut lines = Vec::new();
+    while let Some((lengths, rest)) = head.split_at_checked(LINE_HEAD) {
+        let name = usize::from(u16::from_le_bytes([lengths[0], lengths[1]]));
+        let value = u32::from_le_bytes([lengths[2], lengths[3], lengths[4], lengths[5]]) as usize;
+        let (line, after) = rest.split_at(name + value);
+        lines.push((text(&line[..name]), text(&line[name..])));
+        head = after;
+    }
+    lines
+}
+
+/// A function of the SDK's Python part, loaded when it is first asked for.
+pub fn sdk_function<'py>(
+    py: Python<'py>,
+    module: &str,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Bound<'py, PyAny>> {
+    py.import(module)?.getattr(name)
+}
