@@ -184,6 +184,10 @@ pub fn check_up(entry: &Entry, lent: &mut Lent) -> Result<Up, Violation> {
             zero(kind, "operands", u64::from(entry.aux) | tail_operands(entry))?;
             let block = Block { offset: unblock(entry.a).0, bytes: entry.value };
             zero(kind, "a", u64::from(unblock(entry.a).1))?;
+            if block.bytes == 0 {
+                // On the wire an empty piece would be the end.
+                return Err(Violation::Field { kind, what: "bytes", value: 0 });
+            }
             lent.lend(block)?;
             Ok(Up::Chunk { claim: entry.claim, block })
         }
@@ -260,9 +264,13 @@ fn response(entry: &Entry, lent: &mut Lent) -> Result<Response, Violation> {
     if has(up_flag::LAST) && entry.e != 0 {
         return field("whole length of a reply in one piece", entry.e);
     }
+    let in_pieces =
+        (!has(up_flag::LAST)).then(|| (entry.e != abi::UNKNOWN_LENGTH).then_some(entry.e));
+    if in_pieces == Some(None) && (entry.value != 0 || has(up_flag::BODY_IN_Q)) {
+        return field("body bytes in the head of a stream", u64::from(entry.value));
+    }
     let block = Block { offset, bytes };
     lent.lend(block)?;
-    let in_pieces = (!has(up_flag::LAST)).then(|| (entry.e != u64::MAX).then_some(entry.e));
     Ok(Response {
         claim: entry.claim,
         status: entry.aux,
