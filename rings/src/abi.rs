@@ -105,7 +105,7 @@ pub mod up {
     pub const RESPONSE: u8 = 3;
     /// A piece of a reply, never empty. claim, value = bytes, a = block offset << 32.
     pub const CHUNK: u8 = 4;
-    /// The end of a reply in pieces. claim, aux = 0 complete, 1 broken off.
+    /// The end of a reply in pieces. claim, aux = 0 complete, 1 broken off, d = log position.
     pub const END: u8 = 5;
     /// The event's slot is no longer looked at. claim.
     pub const REQ_RELEASE: u8 = 6;

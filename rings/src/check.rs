@@ -77,6 +77,8 @@ pub enum Up {
         claim: u64,
         /// The handler broke off: the client must not take it for whole.
         broken: bool,
+        /// Position of the log ring before this end.
+        log_position: u32,
     },
     /// The slot is no longer looked at.
     RequestReleased {
@@ -193,8 +195,11 @@ pub fn check_up(entry: &Entry, lent: &mut Lent) -> Result<Up, Violation> {
         }
         up::END => {
             let head = u64::from(entry.flags) | u64::from(entry.value) | entry.a;
-            zero(kind, "operands", head | tail_operands(entry))?;
-            Ok(Up::End { claim: entry.claim, broken: entry.aux != 0 })
+            zero(kind, "operands", head | entry.b | entry.c | entry.e | entry.f)?;
+            let Ok(log_position) = u32::try_from(entry.d) else {
+                return Err(Violation::Field { kind, what: "log position", value: entry.d });
+            };
+            Ok(Up::End { claim: entry.claim, broken: entry.aux != 0, log_position })
         }
         up::READY => {
             let operands = u64::from(entry.flags) | u64::from(entry.aux) | entry.claim | entry.a;

@@ -287,7 +287,8 @@ impl Worker {
 
     pub(crate) fn end_reply(&mut self, claim: u64, broken: bool) -> Result<(), ShimError> {
         let aux = u16::from(broken);
-        self.push(&Entry { kind: up::END, claim, aux, ..Default::default() })
+        let d = u64::from(self.end.log_position());
+        self.push(&Entry { kind: up::END, claim, aux, d, ..Default::default() })
     }
 
     /// Sends one piece of a reply; waits while too many pieces are on their way.

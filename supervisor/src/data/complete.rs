@@ -13,7 +13,7 @@ use super::inflight::{
 use super::reactor::Data;
 use super::verdict::{Action, End, Request, request_reply};
 use crate::crossing::{DeathCause, ToPool};
-use crate::limits::{LOG_RECORDS_PER_TURN_MAX, REPLY_LOG_BYTES_MAX};
+use crate::limits::{LOG_RECORDS_PER_TURN_MAX, PIECE_BYTES_PER_TURN_MAX, REPLY_LOG_BYTES_MAX};
 use crate::log::{Level, Record};
 
 impl Data {
@@ -50,13 +50,20 @@ impl Data {
     /// Takes up to `most` answers and the log records before them.
     pub fn drain_some(&mut self, key: WorkerKey, most: u32) -> Result<(), Violation> {
         self.drain_logs(key, LOG_RECORDS_PER_TURN_MAX)?;
+        let mut piece_bytes = 0;
         for _ in 0..most {
             let Some(worker) = self.workers.get_mut(key) else { return Ok(()) };
             if worker.state == WorkerState::Killed && worker.cause_is_violation() {
                 return Ok(());
             }
             let Some(up) = worker.end.next_up()? else { break };
+            if let Up::Chunk { block, .. } = &up {
+                piece_bytes += block.bytes;
+            }
             self.take(key, up)?;
+            if piece_bytes >= PIECE_BYTES_PER_TURN_MAX && most <= COMPLETIONS_PER_TURN_MAX {
+                break;
+            }
         }
         let now = self.clock.now_ns;
         let Some(worker) = self.workers.get_mut(key) else { return Ok(()) };
@@ -75,7 +82,10 @@ impl Data {
             Up::RequestReleased { claim } => self.take_release(key, claim),
             Up::Skipped { claim } => self.take_skipped(key, claim),
             Up::Chunk { claim, block } => self.take_chunk(key, claim, block),
-            Up::End { claim, broken } => self.take_end(key, claim, broken),
+            Up::End { claim, broken, log_position } => {
+                self.drain_logs_to(key, log_position)?;
+                self.take_end(key, claim, broken)
+            }
             Up::Ready { concurrency } => {
                 self.worker_ready(key, concurrency);
                 Ok(())

@@ -170,7 +170,11 @@ impl Data {
             && conn.event.is_some()
             && matches!(conn.framing, BodyFraming::Chunked | BodyFraming::UntilClose);
         // What it sent before, such as a further request, says that it still wants an answer.
-        if streams && conn.read_closed && matches!(conn.stream.peek(&mut [0]), Ok(0)) {
+        if streams
+            && conn.read_closed
+            && conn.inbuf.is_empty()
+            && matches!(conn.stream.peek(&mut [0]), Ok(0))
+        {
             self.close(id);
         }
     }
