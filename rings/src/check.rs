@@ -338,6 +338,25 @@ mod tests {
         assert_eq!(lent.lent_bytes(), 0);
     }
 
+    #[test]
+    fn streams_begin_with_a_head_only_and_have_no_empty_pieces() {
+        let head = Entry {
+            kind: up::RESPONSE,
+            aux: 200,
+            c: u64::from(outcome::OK),
+            e: abi::UNKNOWN_LENGTH,
+            ..Default::default()
+        };
+        let checked = |entry: &Entry| check_up(entry, &mut Lent::new(4096));
+        assert!(matches!(checked(&head), Ok(Up::Response(r)) if r.in_pieces == Some(None)));
+        let with_body = Entry { value: 1, ..head };
+        assert!(matches!(checked(&with_body), Err(Violation::Field { .. })));
+        let in_event = Entry { flags: up_flag::BODY_IN_Q, ..head };
+        assert!(matches!(checked(&in_event), Err(Violation::Field { .. })));
+        let empty = Entry { kind: up::CHUNK, ..Default::default() };
+        assert!(matches!(checked(&empty), Err(Violation::Field { what: "bytes", .. })));
+    }
+
     /// One correct entry of each kind, and the fields that each may use.
     #[test]
     fn a_bit_in_a_field_that_a_kind_does_not_use_is_refused() {
@@ -345,7 +364,7 @@ mod tests {
             (up::READY, &[4]),
             (up::INIT_FAILED, &[2, 4, 20]),
             (up::CHUNK, &[4, 8, 20]),
-            (up::END, &[2, 8]),
+            (up::END, &[2, 8, 40]),
             (up::REQ_RELEASE, &[8]),
             (up::SKIPPED, &[8]),
             (up::PONG, &[4]),
@@ -353,7 +372,9 @@ mod tests {
             (up::UNSUPPORTED, &[2]),
         ];
         for (kind, used) in used {
-            let plain = Entry { kind, ..Default::default() };
+            // An empty piece is refused for itself.
+            let value = u32::from(kind == up::CHUNK);
+            let plain = Entry { kind, value, ..Default::default() };
             assert!(check_up(&plain, &mut Lent::new(4096)).is_ok(), "kind {kind}");
             for at in [1, 2, 4, 8, 16, 20, 24, 32, 40, 48, 56] {
                 let mut bytes: [u8; 64] = zerocopy::transmute!(plain);

@@ -16,7 +16,7 @@ pub const CHUNK_CREDITS: u32 = 64;
 /// read can keep is these, and the stream waits.
 pub const STREAM_PIECES_MAX: u32 = 4;
 /// Bytes in one piece of a streamed reply; more are sent as several pieces.
-pub const STREAM_PIECE_BYTES_MAX: u32 = 64 * 1024;
+pub const STREAM_PIECE_BYTES_MAX: u32 = 32 * 1024;
 /// Explicit acknowledgements on their way up.
 pub const ACK_WINDOW: u32 = 64;
 /// Nested calls on their way up.
@@ -76,12 +76,10 @@ pub const fn capacities(max_inflight: u32) -> (u32, u32) {
     (at_least(down), at_least(up))
 }
 
-/// Pieces of streamed replies that may be on their way up from one worker, besides half of the chunk
-/// credits: what rounding the completion ring up to a power of two has left over.
-pub const fn stream_credits(tags: u32, cq_capacity: u32) -> u32 {
-    let others =
-        2 * tags + ESCAPE_MAX + CHUNK_CREDITS / 2 + ACK_WINDOW + CALL_CREDITS + CONTROL_RESERVE;
-    cq_capacity.saturating_sub(others)
+/// Places in the completion ring that streamed replies leave free, so that all that the credit law
+/// counts still fits; half of the chunk credits are theirs.
+pub const fn stream_reserve(tags: u32) -> u32 {
+    2 * tags + ESCAPE_MAX + CHUNK_CREDITS / 2 + ACK_WINDOW + CALL_CREDITS + CONTROL_RESERVE
 }
 
 const fn at_least(entries: u32) -> u32 {

@@ -6,42 +6,36 @@
 use std::collections::HashMap;
 
 use rings::abi::{Entry, UNKNOWN_LENGTH, up};
-use rings::limits::{CHUNK_CREDITS, STREAM_PIECE_BYTES_MAX, STREAM_PIECES_MAX, stream_credits};
+use rings::limits::{STREAM_PIECE_BYTES_MAX, STREAM_PIECES_MAX, stream_reserve};
 
 use crate::reply::{Reply, ReplyBody};
 use crate::worker::{ShimError, Worker};
 
-/// Pieces of streams on their way, all and by claim.
+/// Pieces of streams on their way, by claim.
 #[derive(Debug)]
 pub(crate) struct Streams {
     /// Bounded by the pieces on their way: who has none is not in here.
     by_claim: HashMap<u64, u32>,
-    out: u32,
-    most: u32,
+    reserve: u32,
 }
 
 impl Streams {
-    pub(crate) fn new(tags: u32, cq_capacity: u32) -> Self {
-        let most = CHUNK_CREDITS / 2 + stream_credits(tags, cq_capacity);
-        Self { by_claim: HashMap::new(), out: 0, most }
+    pub(crate) fn new(tags: u32) -> Self {
+        Self { by_claim: HashMap::new(), reserve: stream_reserve(tags) }
     }
 
-    fn may_send(&self, claim: u64) -> bool {
-        let of_claim = self.by_claim.get(&claim).copied().unwrap_or(0);
-        self.out < self.most && of_claim < STREAM_PIECES_MAX
+    fn has_credit(&self, claim: u64) -> bool {
+        self.by_claim.get(&claim).is_none_or(|out| *out < STREAM_PIECES_MAX)
     }
 
     fn sent(&mut self, claim: u64) {
-        self.out += 1;
         *self.by_claim.entry(claim).or_insert(0) += 1;
     }
 
     /// Credits came; false if they are not for a stream.
     pub(crate) fn taken(&mut self, claim: u64, pieces: u32) -> bool {
         let Some(of_claim) = self.by_claim.get_mut(&claim) else { return false };
-        let pieces = pieces.min(*of_claim);
-        *of_claim -= pieces;
-        self.out -= pieces;
+        *of_claim = of_claim.saturating_sub(pieces);
         if *of_claim == 0 {
             self.by_claim.remove(&claim);
         }
@@ -72,7 +66,10 @@ impl Worker {
     /// Sends what it can of `bytes` as one piece; how many bytes that was, 0 if the stream must
     /// wait.
     pub fn try_piece(&mut self, claim: u64, bytes: &[u8]) -> Result<usize, ShimError> {
-        if bytes.is_empty() || !self.streams.may_send(claim) {
+        let may_send = !bytes.is_empty()
+            && self.streams.has_credit(claim)
+            && self.end.has_room_beyond(self.streams.reserve)?;
+        if !may_send {
             return Ok(0);
         }
         let piece = &bytes[..bytes.len().min(self.stream_piece_bytes_max())];

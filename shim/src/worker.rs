@@ -94,7 +94,7 @@ impl Worker {
         let socket = adopt_from_env(WORKER_FD_ENV).ok_or(ShimError::NotAWorker)?;
         let (end, offer) = attach_worker(socket, runtime, runtime_version)?;
         let memory = end.event_memory();
-        let layout = *end.layout();
+        let tags = end.layout().tags;
         let worker = Self {
             end,
             memory,
@@ -103,7 +103,7 @@ impl Worker {
             mark_ns: monotonic_ns(),
             link_broken: false,
             chunks_out: 0,
-            streams: Streams::new(layout.tags, layout.cq_capacity),
+            streams: Streams::new(tags),
             waits_for_blocks: false,
             took_inside: false,
         };

@@ -7,7 +7,7 @@ import asyncio
 
 
 async def sent(stream, room):
-    """Sends all pieces of `stream`; `room(stream)` gives what to wait for when the client is slow."""
+    """Sends all pieces; `room(stream)` gives what to wait for when the client is slow."""
     pieces = stream.pieces
     try:
         if hasattr(pieces, "__anext__"):

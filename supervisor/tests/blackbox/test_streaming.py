@@ -9,11 +9,13 @@ from faults import FaultCase, function
 from processor import http_trigger, wait_until
 from wire import BrokenReply, Client, request
 
-PIECE = bytes(range(256)) * 256
+PIECE = bytes(range(256)) * 128
 # What one stream may have under way besides the sockets' buffers: four pieces in shared or private
 # memory, the one the generator has just given, and one for the rounding.
 UNDER_WAY_MAX = 6
 SOCKET_BYTES = 64 * 1024
+# A send buffer grows to `tcp_wmem`'s maximum, 4 MiB as a rule.
+KERNEL_PIECES_MAX = 256
 LONG = int(os.environ.get("NUCLIO_TEST_STREAM_MIB", "64"))
 
 
@@ -117,7 +119,8 @@ class Cases:
         with Client(self.http) as client:
             client.send(request("GET", "/counted/2", version="1.0"))
             head = client._head()
-            self.assertEqual((head.get("Transfer-Encoding"), head.get("Content-Length")), (None,) * 2)
+            for name in ("Transfer-Encoding", "Content-Length"):
+                self.assertIsNone(head.get(name))
             self.assertEqual(client.rest(), b"piece 0\npiece 1\n")
 
     def test_replies_without_a_body_end_the_generator(self):
@@ -158,14 +161,15 @@ class Cases:
             reached = self.settled()
             # The kernel's two buffers take what they like; nothing of it is ours.
             self.assertGreater(reached, 0)
-            for _ in range(20):
+            for _ in range(reached):
                 client._take(len(PIECE))
             wait_until(lambda: self.progress() > reached, "it goes on when the client reads")
             before = self.processor.private_bytes()
             at = self.settled()
             self.assertEqual(self.processor.stats()["in_flight"], 1)
             self.assertLess(self.processor.private_bytes() - before, UNDER_WAY_MAX * len(PIECE))
-            self.assertLess(at - reached, 20 + UNDER_WAY_MAX + 100)
+            # What it gave was taken or is under way, whatever the kernel's buffers grew to.
+            self.assertLess(at, 2 * (reached + UNDER_WAY_MAX) + KERNEL_PIECES_MAX)
         wait_until(self.notes, "the generator is closed")
 
     def settled(self):
@@ -199,7 +203,7 @@ class Cases:
             before = sum(resident_bytes(pid) for pid in pids)
             most = before
             self.begun(client, f"/much/{LONG}")
-            for number in range(LONG * 16):
+            for number in range(LONG * 32):
                 if self.chunk(client) != PIECE:
                     self.fail(f"piece {number} is not what was sent")
                 if number % 256 == 0:
@@ -236,10 +240,12 @@ def resident_bytes(pid):
 
 class Sync(Cases, FaultCase):
     code = function("streaming")
+    spec = {**Cases.spec, "handler": "function:handler"}
 
 
 class Async(Cases, FaultCase):
-    code = function("streaming") + function("streaming_async")
+    code = function("streaming")
+    spec = {**Cases.spec, "handler": "function:async_handler"}
 
     def test_a_hundred_at_once(self):
         with contextlib.ExitStack() as stack:
@@ -258,11 +264,11 @@ class Async(Cases, FaultCase):
             for _ in range(100):
                 client = stack.enter_context(Client(self.http, receive_bytes=SOCKET_BYTES))
                 self.begun(client, "/endless/x")
-            self.settled()
             for _ in range(20):
-                self.assertEqual(self.ask("GET", "/ok").body, b"ok")
-                self.assertEqual(self.ask("GET", "/counted/2").body, b"piece 0\npiece 1\n")
-            self.assertTrue(self.ask("GET", "/large_piece/100").body == PIECE * 100)
+                # Sooner than slow clients are cut.
+                with Client(self.http, limit_s=8) as other:
+                    self.assertEqual(other.ask("GET", "/ok").body, b"ok")
+                    self.assertEqual(other.ask("GET", "/counted/2").body, b"piece 0\npiece 1\n")
         wait_until(lambda: len(self.notes()) == 100, "all generators are closed")
 
 

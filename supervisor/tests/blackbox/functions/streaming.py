@@ -9,7 +9,7 @@ import pathlib
 import time
 
 FOLDER = pathlib.Path(__file__).resolve().parent
-PIECE = bytes(range(256)) * 256
+PIECE = bytes(range(256)) * 128
 
 
 def note(text):
@@ -81,7 +81,7 @@ def wrong_piece(argument):
 
 
 def much(argument):
-    for _ in range(int(argument) * 16):
+    for _ in range(int(argument) * 32):
         yield PIECE
 
 
@@ -137,8 +137,37 @@ def events(argument):
     yield {"number": 2}
 
 
-def kept_view(argument):
-    yield "never used"
+async def made_async(pieces):
+    """As `pieces`, from an async generator."""
+    try:
+        for piece in pieces:
+            yield piece
+            await asyncio.sleep(0)
+    finally:
+        pieces.close()
+
+
+async def gated_async(argument):
+    yield "first\n"
+    while not opened(argument):
+        await asyncio.sleep(0.002)
+    yield "second\n"
+
+
+async def slow_endless_async(argument):
+    try:
+        while True:
+            yield "tick\n"
+            await asyncio.sleep(0.002)
+    finally:
+        note("closed")
+
+
+async def dies_async(argument):
+    yield "first\n"
+    while not opened(argument):
+        await asyncio.sleep(0.002)
+    os._exit(3)
 
 
 def answer(context, event):
@@ -170,3 +199,12 @@ def answer(context, event):
 
 def handler(context, event):
     return answer(context, event)
+
+
+async def async_handler(context, event):
+    """The same; what would hold up the loop waits in its own way."""
+    word, _, argument = event.path.strip("/").partition("/")
+    if waits := globals().get(f"{word}_async"):
+        return waits(argument)
+    result = answer(context, event)
+    return made_async(result) if hasattr(result, "gi_frame") else result
