@@ -100,11 +100,12 @@ pub mod up {
     /// The answer to an event. aux = status, value = body bytes in this block (or of the event's own
     /// body with BODY_IN_Q), a = block offset << 32 | head bytes, b = with BODY_IN_Q the offset in
     /// the event's body, c = run time in ns << 32 | content type << 8 | outcome, d = log position,
-    /// e = whole length of a reply sent in pieces (with LAST unset), f = retry delay in ns.
+    /// e = whole length of a reply sent in pieces (with LAST unset; [`UNKNOWN_LENGTH`] for a stream,
+    /// whose RESPONSE carries the head only), f = retry delay in ns.
     pub const RESPONSE: u8 = 3;
-    /// A piece of a reply. claim, value = bytes, a = block offset << 32.
+    /// A piece of a reply, never empty. claim, value = bytes, a = block offset << 32.
     pub const CHUNK: u8 = 4;
-    /// The end of a reply in pieces. claim, aux = 0 complete, 1 broken off.
+    /// The end of a reply in pieces. claim, aux = 0 complete, 1 broken off, d = log position.
     pub const END: u8 = 5;
     /// The event's slot is no longer looked at. claim.
     pub const REQ_RELEASE: u8 = 6;
@@ -123,6 +124,9 @@ pub mod up {
     /// An optional kind that this worker does not know. aux = the kind.
     pub const UNSUPPORTED: u8 = 13;
 }
+
+/// RESPONSE's `e` when nobody knows yet how long the reply will be.
+pub const UNKNOWN_LENGTH: u64 = u64::MAX;
 
 /// Flags of entries that go up.
 pub mod up_flag {

@@ -77,6 +77,8 @@ pub enum Up {
         claim: u64,
         /// The handler broke off: the client must not take it for whole.
         broken: bool,
+        /// Position of the log ring before this end.
+        log_position: u32,
     },
     /// The slot is no longer looked at.
     RequestReleased {
@@ -184,13 +186,20 @@ pub fn check_up(entry: &Entry, lent: &mut Lent) -> Result<Up, Violation> {
             zero(kind, "operands", u64::from(entry.aux) | tail_operands(entry))?;
             let block = Block { offset: unblock(entry.a).0, bytes: entry.value };
             zero(kind, "a", u64::from(unblock(entry.a).1))?;
+            if block.bytes == 0 {
+                // On the wire an empty piece would be the end.
+                return Err(Violation::Field { kind, what: "bytes", value: 0 });
+            }
             lent.lend(block)?;
             Ok(Up::Chunk { claim: entry.claim, block })
         }
         up::END => {
             let head = u64::from(entry.flags) | u64::from(entry.value) | entry.a;
-            zero(kind, "operands", head | tail_operands(entry))?;
-            Ok(Up::End { claim: entry.claim, broken: entry.aux != 0 })
+            zero(kind, "operands", head | entry.b | entry.c | entry.e | entry.f)?;
+            let Ok(log_position) = u32::try_from(entry.d) else {
+                return Err(Violation::Field { kind, what: "log position", value: entry.d });
+            };
+            Ok(Up::End { claim: entry.claim, broken: entry.aux != 0, log_position })
         }
         up::READY => {
             let operands = u64::from(entry.flags) | u64::from(entry.aux) | entry.claim | entry.a;
@@ -260,9 +269,13 @@ fn response(entry: &Entry, lent: &mut Lent) -> Result<Response, Violation> {
     if has(up_flag::LAST) && entry.e != 0 {
         return field("whole length of a reply in one piece", entry.e);
     }
+    let in_pieces =
+        (!has(up_flag::LAST)).then(|| (entry.e != abi::UNKNOWN_LENGTH).then_some(entry.e));
+    if in_pieces == Some(None) && (entry.value != 0 || has(up_flag::BODY_IN_Q)) {
+        return field("body bytes in the head of a stream", u64::from(entry.value));
+    }
     let block = Block { offset, bytes };
     lent.lend(block)?;
-    let in_pieces = (!has(up_flag::LAST)).then(|| (entry.e != u64::MAX).then_some(entry.e));
     Ok(Response {
         claim: entry.claim,
         status: entry.aux,
@@ -325,6 +338,25 @@ mod tests {
         assert_eq!(lent.lent_bytes(), 0);
     }
 
+    #[test]
+    fn streams_begin_with_a_head_only_and_have_no_empty_pieces() {
+        let head = Entry {
+            kind: up::RESPONSE,
+            aux: 200,
+            c: u64::from(outcome::OK),
+            e: abi::UNKNOWN_LENGTH,
+            ..Default::default()
+        };
+        let checked = |entry: &Entry| check_up(entry, &mut Lent::new(4096));
+        assert!(matches!(checked(&head), Ok(Up::Response(r)) if r.in_pieces == Some(None)));
+        let with_body = Entry { value: 1, ..head };
+        assert!(matches!(checked(&with_body), Err(Violation::Field { .. })));
+        let in_event = Entry { flags: up_flag::BODY_IN_Q, ..head };
+        assert!(matches!(checked(&in_event), Err(Violation::Field { .. })));
+        let empty = Entry { kind: up::CHUNK, ..Default::default() };
+        assert!(matches!(checked(&empty), Err(Violation::Field { what: "bytes", .. })));
+    }
+
     /// One correct entry of each kind, and the fields that each may use.
     #[test]
     fn a_bit_in_a_field_that_a_kind_does_not_use_is_refused() {
@@ -332,7 +364,7 @@ mod tests {
             (up::READY, &[4]),
             (up::INIT_FAILED, &[2, 4, 20]),
             (up::CHUNK, &[4, 8, 20]),
-            (up::END, &[2, 8]),
+            (up::END, &[2, 8, 40]),
             (up::REQ_RELEASE, &[8]),
             (up::SKIPPED, &[8]),
             (up::PONG, &[4]),
@@ -340,7 +372,9 @@ mod tests {
             (up::UNSUPPORTED, &[2]),
         ];
         for (kind, used) in used {
-            let plain = Entry { kind, ..Default::default() };
+            // An empty piece is refused for itself.
+            let value = u32::from(kind == up::CHUNK);
+            let plain = Entry { kind, value, ..Default::default() };
             assert!(check_up(&plain, &mut Lent::new(4096)).is_ok(), "kind {kind}");
             for at in [1, 2, 4, 8, 16, 20, 24, 32, 40, 48, 56] {
                 let mut bytes: [u8; 64] = zerocopy::transmute!(plain);

@@ -12,6 +12,11 @@ pub const HAND_AHEAD_MAX: u32 = 256;
 pub const ESCAPE_MAX: u32 = 256;
 /// Pieces of replies that may be on their way up at once, over all replies of a worker.
 pub const CHUNK_CREDITS: u32 = 64;
+/// Pieces of one streamed reply that may be on their way to its client: what a client that does not
+/// read can keep is these, and the stream waits.
+pub const STREAM_PIECES_MAX: u32 = 4;
+/// Bytes in one piece of a streamed reply; more are sent as several pieces.
+pub const STREAM_PIECE_BYTES_MAX: u32 = 32 * 1024;
 /// Explicit acknowledgements on their way up.
 pub const ACK_WINDOW: u32 = 64;
 /// Nested calls on their way up.
@@ -69,6 +74,12 @@ pub const fn capacities(max_inflight: u32) -> (u32, u32) {
         + CONTROL_RESERVE;
     let down = 2 * (max_inflight + HAND_AHEAD_MAX);
     (at_least(down), at_least(up))
+}
+
+/// Places in the completion ring that streamed replies leave free, so that all that the credit law
+/// counts still fits; half of the chunk credits are theirs.
+pub const fn stream_reserve(tags: u32) -> u32 {
+    2 * tags + ESCAPE_MAX + CHUNK_CREDITS / 2 + ACK_WINDOW + CALL_CREDITS + CONTROL_RESERVE
 }
 
 const fn at_least(entries: u32) -> u32 {

@@ -305,9 +305,10 @@ impl ProcessorEnd {
 
     /// Gives the places of taken entries back to the worker.
     pub fn release_entries(&mut self) {
-        // The credit law keeps the ring from filling, so a correct worker never waits for room; one
-        // that does is rung by the next event.
-        let _ = self.cq.release();
+        // Only streams wait for room: the rest of the ring is kept for what the credit law counts.
+        if self.cq.release() {
+            let _ = ring_pipe(self.bell.as_fd());
+        }
     }
 
     /// Says that the processor will sleep; true if there is nothing to drain, so that it may.

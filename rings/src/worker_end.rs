@@ -130,6 +130,18 @@ impl WorkerEnd {
         Ok(true)
     }
 
+    /// True if more than `reserve` answers find room; else the processor rings when it has taken some.
+    pub fn has_room_beyond(&mut self, reserve: u32) -> Result<bool, Unreachable> {
+        if self.cq.room() > reserve {
+            return Ok(true);
+        }
+        self.cq.refresh()?;
+        if self.cq.room() <= reserve {
+            self.cq.arm_for_room()?;
+        }
+        Ok(self.cq.room() > reserve)
+    }
+
     /// A block of the arena; `None` until the processor gives some back.
     pub fn take_block(&mut self, bytes: u32) -> Option<u32> {
         self.arena.take(bytes)

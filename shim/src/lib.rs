@@ -31,6 +31,7 @@
 mod event;
 mod log;
 mod reply;
+mod stream;
 mod worker;
 
 pub use event::{Body, Event, id_of};

@@ -87,6 +87,20 @@ impl HeadBlock {
         self.bytes.clear();
     }
 
+    /// The lines: name and value of each.
+    pub fn lines(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut rest = &self.bytes[..];
+        std::iter::from_fn(move || {
+            let (name_bytes, tail) = rest.split_first_chunk::<2>()?;
+            let (value_bytes, tail) = tail.split_first_chunk::<4>()?;
+            let name_bytes = usize::from(u16::from_le_bytes(*name_bytes));
+            let (name, tail) = tail.split_at_checked(name_bytes)?;
+            let (value, tail) = tail.split_at_checked(u32::from_le_bytes(*value_bytes) as usize)?;
+            rest = tail;
+            Some((name, value))
+        })
+    }
+
     /// The encoded lines.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes

@@ -17,6 +17,7 @@ use rings::worker_end::WorkerEnd;
 use crate::event::Event;
 use crate::log::{Level, Origin};
 use crate::reply::{Reply, ReplyBody};
+use crate::stream::Streams;
 
 /// What comes down to a worker.
 #[derive(Debug)]
@@ -69,7 +70,7 @@ const RELEASE_EVERY_ENTRIES: u32 = 32;
 /// See the module.
 #[derive(Debug)]
 pub struct Worker {
-    end: WorkerEnd,
+    pub(crate) end: WorkerEnd,
     memory: EventMemory,
     /// Entries met while waiting for something else; bounded by half of the submission ring, since
     /// only events are put aside.
@@ -80,6 +81,9 @@ pub struct Worker {
     /// A linked event failed: the linked rest comes back.
     link_broken: bool,
     chunks_out: u32,
+    pub(crate) streams: Streams,
+    /// A stream found no block, and the processor was told.
+    pub(crate) waits_for_blocks: bool,
     /// Entries were taken, or the bell was read, inside a reply.
     took_inside: bool,
 }
@@ -90,6 +94,7 @@ impl Worker {
         let socket = adopt_from_env(WORKER_FD_ENV).ok_or(ShimError::NotAWorker)?;
         let (end, offer) = attach_worker(socket, runtime, runtime_version)?;
         let memory = end.event_memory();
+        let tags = end.layout().tags;
         let worker = Self {
             end,
             memory,
@@ -98,6 +103,8 @@ impl Worker {
             mark_ns: monotonic_ns(),
             link_broken: false,
             chunks_out: 0,
+            streams: Streams::new(tags),
+            waits_for_blocks: false,
             took_inside: false,
         };
         Ok((worker, offer))
@@ -176,7 +183,9 @@ impl Worker {
                 Ok(())
             }
             down::CREDIT => {
-                self.chunks_out = self.chunks_out.saturating_sub(entry.value);
+                if !self.streams.taken(entry.claim, entry.value) {
+                    self.chunks_out = self.chunks_out.saturating_sub(entry.value);
+                }
                 Ok(())
             }
             down::PING => {
@@ -210,24 +219,8 @@ impl Worker {
         reply: &Reply<'_>,
         released: bool,
     ) -> Result<(), ShimError> {
-        let now = monotonic_ns();
-        let run_ns = u32::try_from(now.saturating_sub(begun_ns)).unwrap_or(u32::MAX);
-        self.mark_ns = now;
-        self.link_broken = reply.outcome != outcome::OK;
+        let mut entry = self.response(claim, begun_ns, reply, released);
         let head = reply.head.as_bytes();
-        let mut entry = Entry {
-            kind: up::RESPONSE,
-            aux: reply.status,
-            claim,
-            c: u64::from(run_ns) << 32
-                | u64::from(reply.content_type) << 8
-                | u64::from(reply.outcome),
-            d: u64::from(self.end.log_position()),
-            f: reply.retry_after_ns,
-            ..Default::default()
-        };
-        entry.flags |= if released { up_flag::REQ_RELEASED } else { 0 };
-        entry.flags |= if head.is_empty() { 0 } else { up_flag::HAS_HEAD };
         match reply.body {
             ReplyBody::InEvent { offset, bytes } => {
                 let at = self.block(head.len() as u32)?;
@@ -240,6 +233,35 @@ impl Worker {
             }
             ReplyBody::Bytes(body) => self.reply_bytes(entry, head, body),
         }
+    }
+
+    /// A RESPONSE with everything but its block.
+    #[inline]
+    pub(crate) fn response(
+        &mut self,
+        claim: u64,
+        begun_ns: u64,
+        reply: &Reply<'_>,
+        released: bool,
+    ) -> Entry {
+        let now = monotonic_ns();
+        let run_ns = u32::try_from(now.saturating_sub(begun_ns)).unwrap_or(u32::MAX);
+        self.mark_ns = now;
+        self.link_broken = reply.outcome != outcome::OK;
+        let mut entry = Entry {
+            kind: up::RESPONSE,
+            aux: reply.status,
+            claim,
+            c: u64::from(run_ns) << 32
+                | u64::from(reply.content_type) << 8
+                | u64::from(reply.outcome),
+            d: u64::from(self.end.log_position()),
+            f: reply.retry_after_ns,
+            ..Default::default()
+        };
+        entry.flags |= if released { up_flag::REQ_RELEASED } else { 0 };
+        entry.flags |= if reply.head.as_bytes().is_empty() { 0 } else { up_flag::HAS_HEAD };
+        entry
     }
 
     fn reply_bytes(&mut self, mut entry: Entry, head: &[u8], body: &[u8]) -> Result<(), ShimError> {
@@ -260,12 +282,19 @@ impl Worker {
         for piece in body[first.len()..].chunks(piece_max) {
             self.chunk(entry.claim, piece)?;
         }
-        self.push(&Entry { kind: up::END, claim: entry.claim, ..Default::default() })
+        self.end_reply(entry.claim, false)
+    }
+
+    pub(crate) fn end_reply(&mut self, claim: u64, broken: bool) -> Result<(), ShimError> {
+        let aux = u16::from(broken);
+        let d = u64::from(self.end.log_position());
+        self.push(&Entry { kind: up::END, claim, aux, d, ..Default::default() })
     }
 
     /// Sends one piece of a reply; waits while too many pieces are on their way.
     fn chunk(&mut self, claim: u64, piece: &[u8]) -> Result<(), ShimError> {
-        while self.chunks_out >= CHUNK_CREDITS {
+        // The other half is for streams.
+        while self.chunks_out >= CHUNK_CREDITS / 2 {
             self.wait_for_control()?;
         }
         let at = self.block(piece.len() as u32)?;
@@ -276,7 +305,7 @@ impl Worker {
     }
 
     /// Pieces of a large reply: a quarter of the arena, so that several are on their way at once.
-    fn piece_bytes_max(&self) -> usize {
+    pub(crate) fn piece_bytes_max(&self) -> usize {
         self.end.layout().arena_bytes as usize / 4
     }
 
@@ -286,14 +315,16 @@ impl Worker {
     }
 
     /// A block of the arena; waits until the processor gives some back.
-    fn block(&mut self, bytes: u32) -> Result<u32, ShimError> {
+    pub(crate) fn block(&mut self, bytes: u32) -> Result<u32, ShimError> {
         loop {
             if let Some(offset) = self.end.take_block(bytes) {
                 return Ok(offset);
             }
             self.end.wait_for_blocks(true);
             let waited = self.wait_for_control();
-            self.end.wait_for_blocks(false);
+            if !self.waits_for_blocks {
+                self.end.wait_for_blocks(false);
+            }
             waited?;
         }
     }
@@ -301,6 +332,15 @@ impl Worker {
     /// Sleeps until something came down and works off control entries; events are put aside and
     /// begun later, never inside the reply of another.
     fn wait_for_control(&mut self) -> Result<(), ShimError> {
+        let progressed = self.control_inside()?;
+        if !progressed && self.end.arm() && !self.end.sleep()? {
+            return Err(ShimError::ProcessorGone);
+        }
+        Ok(())
+    }
+
+    /// Works off the control entries that are there; true if there were any.
+    pub(crate) fn control_inside(&mut self) -> Result<bool, ShimError> {
         self.took_inside = true;
         let mut progressed = false;
         while let Some((index, entry)) = self.end.pop()? {
@@ -312,10 +352,7 @@ impl Worker {
                 _ => self.aside.push_back((index, entry)),
             }
         }
-        if !progressed && self.end.arm() && !self.end.sleep()? {
-            return Err(ShimError::ProcessorGone);
-        }
-        Ok(())
+        Ok(progressed)
     }
 
     /// Says that the event's slot will not be looked at again.
@@ -390,7 +427,7 @@ impl Worker {
         self.end.bell().as_raw_fd()
     }
 
-    fn push(&mut self, entry: &Entry) -> Result<(), ShimError> {
+    pub(crate) fn push(&mut self, entry: &Entry) -> Result<(), ShimError> {
         if self.end.push(entry)? {
             Ok(())
         } else {

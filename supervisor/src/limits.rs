@@ -69,6 +69,9 @@ pub const UNCOUNTED_REPEATS_MAX: u8 = 8;
 pub const REPLY_LOG_BYTES_MAX: usize = 16 * 1024;
 /// Log records moved from one worker in a turn.
 pub const LOG_RECORDS_PER_TURN_MAX: usize = 256;
+/// Bytes of replies in pieces taken from one worker in a turn, so that one fast stream does not hold
+/// up everybody else for longer than about a millisecond.
+pub const PIECE_BYTES_PER_TURN_MAX: u32 = 1 << 20;
 /// Messages under way to the data thread: one for each worker that attaches, and the admin pages.
 pub const TO_DATA_MAX: usize = 4096;
 /// Messages under way to the pool: at most four for each worker alive.

@@ -245,7 +245,7 @@ impl Processor {
                 self.open.get_mut(&((claim >> 32) as u32)).unwrap().body.extend(bytes);
                 None
             }
-            Up::End { claim, broken } => {
+            Up::End { claim, broken, .. } => {
                 let n = (claim >> 32) as u32;
                 let reply = self.open.remove(&n).unwrap();
                 assert!(!broken && reply.body.len() == reply.whole_bytes);

@@ -8,6 +8,7 @@ import sys
 from contextvars import ContextVar
 
 from _nuclio import (
+    Stream,
     Ticket,
     bell_number,
     bell_rang,
@@ -17,6 +18,7 @@ from _nuclio import (
 )
 
 from nuclio_sdk._load import ending_of, is_coroutine_function
+from nuclio_sdk._sending import sent, wake
 
 # Events taken in one go before other callbacks of the loop have their turn.
 _BATCH = 64
@@ -95,6 +97,8 @@ def _look(loop, handler, context):
     set_claim = claim_of_task.set
     # Also what keeps the tasks alive: a loop knows its tasks only weakly.
     tasks = {}
+    # Streams that wait for credit or room.
+    waiting = []
     stopping = False
     Task, eager, rounds = asyncio.Task, _EAGER, range(_BATCH)
     always_awaitable = is_coroutine_function(handler)
@@ -111,7 +115,17 @@ def _look(loop, handler, context):
         else:
             poll_again = ticket.done(result)
         if poll_again:
+            if type(poll_again) is Stream:
+                await sent(poll_again, room)
             loop.call_soon(look)
+
+    def room(stream):
+        """A future that is done when something has come down, such as the credit of a stream."""
+        if stream.took_inside():
+            loop.call_soon(look)
+        waiter = loop.create_future()
+        waiting.append(waiter)
+        return waiter
 
     def begun(task, claim):
         tasks[claim] = task
@@ -160,6 +174,8 @@ def _look(loop, handler, context):
                 if not task.done():
                     begun(task, work.claim)
             elif work is None:
+                if waiting:
+                    wake(waiting)
                 return
             else:
                 control(work)

@@ -12,6 +12,7 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 
 # Flags of code objects, as `inspect` names them.
 _CO_COROUTINE = 0x80
+_CO_ASYNC_GENERATOR = 0x200
 
 _Function = type(lambda: None)
 _Module = type(sys)
@@ -240,10 +241,15 @@ def is_coroutine_function(handler):
     return function is not None and bool(function.__code__.co_flags & _CO_COROUTINE)
 
 
+def _is_async_generator_function(handler):
+    function, _ = _function_of(handler)
+    return function is not None and bool(function.__code__.co_flags & _CO_ASYNC_GENERATOR)
+
+
 def _is_async(handler):
     """True also for what only wraps an async function: its result is looked at when it comes."""
     while handler is not None:
-        if is_coroutine_function(handler):
+        if is_coroutine_function(handler) or _is_async_generator_function(handler):
             return True
         handler = getattr(handler, "__wrapped__", None)
     return False

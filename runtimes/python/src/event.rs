@@ -59,6 +59,9 @@ pub enum Field {
 
 const FIELD_COUNT: usize = Field::Deadline as usize + 1;
 
+/// Method number of HEAD.
+const HEAD: u8 = 2;
+
 /// Values that were set, or made once and kept.
 type Cells = [Option<Py<PyAny>>; FIELD_COUNT];
 
@@ -352,6 +355,11 @@ impl Event {
             };
         }
         Ok(())
+    }
+
+    /// The client asked for a head only.
+    pub fn is_head(&self) -> bool {
+        self.lock().header().is_some_and(|(_, header)| header.method == HEAD)
     }
 
     /// The hold, if a view was ever given out.

@@ -2,15 +2,17 @@
 //!
 //! The same for both kinds of handler. In a forked child nothing of this happens: it ends here.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use shim::{Level, Origin, Reply, ReplyBody, ShimError};
 
 use crate::event::Event;
+use crate::hold::Hold;
 use crate::link::Link;
 use crate::reply::{self, Answer, Content};
+use crate::stream::Stream;
 use crate::{buffer, failure, output};
 
 /// What a client is told of an exception; `errorDetail` in function.yaml.
@@ -42,15 +44,22 @@ pub struct Turn {
     pub begun_ns: u64,
 }
 
+/// What became of an event whose handler has returned.
+pub enum Ended {
+    /// It is answered; true if a loop that sleeps on the bell must poll again.
+    Done(bool),
+    /// Its body comes piece by piece; dropped before its end, the reply is broken off.
+    Streams(Box<Stream>),
+}
+
 /// Ends an event with what the handler returned or raised; `event` is the last reference of ours.
-/// True if a loop that sleeps on the bell must poll again.
 #[inline]
 pub fn finish<'py>(
     link: &Link,
     turn: Turn,
     event: Bound<'py, Event>,
     result: PyResult<Bound<'py, PyAny>>,
-) -> Result<bool, ShimError> {
+) -> Result<Ended, ShimError> {
     if buffer::is_forked() {
         leave_child();
     }
@@ -61,6 +70,23 @@ pub fn finish<'py>(
         }),
         Err(error) => failed(link, event.get(), turn.claim, &error.into_value(py).into_bound(py)),
     };
+    output::flush(turn.claim);
+    if matches!(answer.body, Content::Pieces(_)) {
+        return Ok(Ended::Streams(Box::new(Stream::new(turn, event, answer))));
+    }
+    send(link, turn, event, &answer).map(Ended::Done)
+}
+
+/// Ends an event whose stream failed before anything of it was sent.
+pub fn finish_failed<'py>(
+    link: &Link,
+    turn: Turn,
+    event: Bound<'py, Event>,
+    error: PyErr,
+) -> Result<bool, ShimError> {
+    let py = event.py();
+    let error = error.into_value(py).into_bound(py);
+    let answer = failed(link, event.get(), turn.claim, &error);
     output::flush(turn.claim);
     send(link, turn, event, &answer)
 }
@@ -122,14 +148,7 @@ fn send<'py>(
     answer: &Answer<'py>,
 ) -> Result<bool, ShimError> {
     let py = event.py();
-    // Somebody kept the event: it must not need the slot any more.
-    if buffer::references(event.as_any()) > 1 && event.get().escape(py).is_err() {
-        let text = b"no memory for the body of an event that the handler kept: it reads as empty";
-        link.log(Level::Error, Origin::Logger, turn.claim, text, b"");
-    }
-    let hold = event.get().hold();
-    drop(event);
-    let released = hold.as_ref().is_none_or(|hold| hold.end_with_answer());
+    let (hold, released) = let_go(link, turn, event);
     let reply = |body: ReplyBody<'_>, may_detach| {
         link.reply(py, turn, &reply_of(answer, body), released, may_detach)
     };
@@ -140,6 +159,8 @@ fn send<'py>(
         }
         Content::Bytes(bytes) => reply(ReplyBody::Bytes(bytes.as_bytes()), true),
         Content::Made(bytes) => reply(ReplyBody::Bytes(bytes), true),
+        // Sent by `stream`, never whole.
+        Content::Pieces(_) => reply(ReplyBody::Bytes(b""), false),
         Content::InEvent(offset, bytes) => {
             reply(ReplyBody::InEvent { offset: *offset, bytes: *bytes }, false)
         }
@@ -155,7 +176,23 @@ fn send<'py>(
     Ok(poll_again)
 }
 
-fn reply_of<'a>(answer: &'a Answer<'_>, body: ReplyBody<'a>) -> Reply<'a> {
+/// Ends our own hold on an event right before its answer; true if the slot can go back with it.
+/// Otherwise the hold must outlive the answer.
+#[inline]
+pub fn let_go(link: &Link, turn: Turn, event: Bound<'_, Event>) -> (Option<Arc<Hold>>, bool) {
+    let py = event.py();
+    // Somebody kept the event: it must not need the slot any more.
+    if buffer::references(event.as_any()) > 1 && event.get().escape(py).is_err() {
+        let text = b"no memory for the body of an event that the handler kept: it reads as empty";
+        link.log(Level::Error, Origin::Logger, turn.claim, text, b"");
+    }
+    let hold = event.get().hold();
+    drop(event);
+    let released = hold.as_ref().is_none_or(|hold| hold.end_with_answer());
+    (hold, released)
+}
+
+pub fn reply_of<'a>(answer: &'a Answer<'_>, body: ReplyBody<'a>) -> Reply<'a> {
     Reply {
         status: answer.status,
         outcome: answer.outcome,

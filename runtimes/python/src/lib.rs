@@ -23,6 +23,7 @@ mod reply;
 mod response;
 mod serve;
 mod start;
+mod stream;
 mod task;
 mod trigger;
 mod values;
@@ -47,6 +48,8 @@ mod _nuclio {
     use crate::response::Response;
     #[pymodule_export]
     use crate::start::main;
+    #[pymodule_export]
+    use crate::stream::Stream;
     #[pymodule_export]
     use crate::task::{Ticket, bell_number, bell_rang, drained, next_work, use_context_variable};
     #[pymodule_export]

@@ -182,6 +182,41 @@ impl Link {
         }
     }
 
+    /// Sends the head of a streamed reply.
+    pub fn begin_stream(
+        &self,
+        turn: Turn,
+        reply: &Reply<'_>,
+        released: bool,
+    ) -> Result<(), ShimError> {
+        want_no_more(turn.wanted_level);
+        self.lock().begin_stream(turn.claim, turn.begun_ns, reply, released)
+    }
+
+    /// Sends what it can of a piece; 0 if the stream must wait.
+    pub fn try_piece(&self, claim: u64, bytes: &[u8]) -> Result<usize, ShimError> {
+        self.lock().try_piece(claim, bytes)
+    }
+
+    /// Ends a streamed reply.
+    pub fn end_stream(&self, claim: u64, broken: bool) -> Result<(), ShimError> {
+        self.lock().end_stream(claim, broken)
+    }
+
+    /// True if sending has used up a ring of the bell, so that a loop must poll again.
+    pub fn took_inside(&self) -> bool {
+        self.lock().took_inside()
+    }
+
+    /// Waits for what may let a stream go on; the interpreter is not held meanwhile.
+    pub fn wait_for_room(&self, py: Python<'_>) -> Result<(), ShimError> {
+        let must_wait = self.lock().take_controls()?;
+        if must_wait && !self.sleep(py)? {
+            return Err(ShimError::ProcessorGone);
+        }
+        Ok(())
+    }
+
     /// True if the processor no longer waits for this event.
     pub fn is_cancelled(&self, claim: u64) -> bool {
         self.lock().is_cancelled(claim)

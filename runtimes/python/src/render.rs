@@ -1,5 +1,6 @@
 //! What a handler's result would be on the wire, for tests and for tools; no processor is needed.
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 use rings::abi::content_type;
@@ -28,6 +29,9 @@ pub fn render<'py>(
         Content::Made(bytes) => PyBytes::new(py, bytes),
         Content::Buffer(view) => buffer::with_bytes(view, |bytes| bytes.to_vec())
             .map_or_else(|| PyBytes::new(py, b""), |bytes| PyBytes::new(py, &bytes)),
+        Content::Pieces(_) => {
+            return Err(PyTypeError::new_err("a reply in pieces has no whole body: iterate it"));
+        }
         Content::InEvent(offset, length) => {
             let whole = event.get().read(py, crate::event::Field::Body)?;
             let (from, to) = (*offset as usize, (*offset + *length) as usize);

@@ -38,6 +38,8 @@ pub enum Content<'py> {
     Made(Vec<u8>),
     /// A part of the event's own body: offset and length. Nothing is copied.
     InEvent(u32, u32),
+    /// An iterator, or an async one, that gives the body piece by piece.
+    Pieces(Bound<'py, PyAny>),
 }
 
 impl<'py> Answer<'py> {
@@ -126,6 +128,10 @@ pub fn brought_along<'py>(
     let answer = || {
         let part = |name: &str| error.getattr(name);
         let (body, natural) = content(event, part("body")?)?;
+        if matches!(body, Content::Pieces(_)) {
+            let text = "the body of an ExceptionWithResponse cannot be a generator";
+            return Err(PyTypeError::new_err(text));
+        }
         let mut answer =
             Answer { status: status(&part("status_code")?)?, ..Answer::of(body, natural) };
         let given = part("content_type")?;
@@ -147,7 +153,10 @@ fn encoded(text: Bound<'_, PyString>) -> PyResult<Content<'_>> {
 fn of_pair<'py>(event: &Event, pair: &Bound<'py, PyTuple>) -> PyResult<Answer<'py>> {
     let status = status(&pair.get_item(0)?)?;
     let body = pair.get_item(1)?;
-    let plain = body.is_none() || is_bytes_like(&body) || body.is_instance_of::<PyString>();
+    let plain = body.is_none()
+        || is_bytes_like(&body)
+        || body.is_instance_of::<PyString>()
+        || is_pieces(&body)?;
     let (body, content_type) = if plain {
         content(event, body)?
     } else {
@@ -199,11 +208,21 @@ fn content<'py>(event: &Event, value: Bound<'py, PyAny>) -> PyResult<(Content<'p
     if is_bytes_like(&value) {
         return Ok((buffer_content(py, event, &value)?, content_type::TEXT));
     }
+    if is_pieces(&value)? {
+        return Ok((Content::Pieces(value), content_type::TEXT));
+    }
     refuse_unfinished(&value)?;
     Ok((encoded(value.str()?)?, content_type::TEXT))
 }
 
-fn is_bytes_like(value: &Bound<'_, PyAny>) -> bool {
+/// Iterators and async ones; what can only be iterated over, such as a set, is none.
+fn is_pieces(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = value.py();
+    let class = value.get_type();
+    Ok(class.hasattr(intern!(py, "__next__"))? || class.hasattr(intern!(py, "__anext__"))?)
+}
+
+pub fn is_bytes_like(value: &Bound<'_, PyAny>) -> bool {
     value.is_instance_of::<PyBytes>()
         || value.is_instance_of::<PyMemoryView>()
         || value.is_instance_of::<PyByteArray>()
@@ -226,7 +245,7 @@ fn buffer_content<'py>(
     }
 }
 
-/// Coroutines and generators have a `str()`, but nobody means it as an answer.
+/// Coroutines and functions have a `str()`, but nobody means it as an answer.
 fn refuse_unfinished(value: &Bound<'_, PyAny>) -> PyResult<()> {
     let class = value.get_type();
     if class.module()? != "builtins" {
@@ -235,7 +254,6 @@ fn refuse_unfinished(value: &Bound<'_, PyAny>) -> PyResult<()> {
     let what = class.name()?;
     let advice = match what.to_str()? {
         "coroutine" => "declare it with `async def`, so that it is awaited",
-        "generator" | "async_generator" => "join its pieces and return text or bytes",
         "function" | "method" | "type" | "builtin_function_or_method" => "call it",
         _ => return Ok(()),
     };

@@ -6,7 +6,7 @@ use shim::{Down, Level, Origin, ShimError};
 
 use crate::event::Event;
 use crate::failure;
-use crate::finish::{Turn, finish};
+use crate::finish::{Ended, Turn, finish};
 use crate::link::{self, Link, Next};
 
 /// Serves until the processor says stop. The interpreter is let go of only while nothing is to do.
@@ -55,7 +55,9 @@ fn one(
     let event = Bound::new(handler.py(), Event::of_slot(event))
         .map_err(|_| ShimError::Protocol("no memory for an event"))?;
     let result = handler.call1((context, &event));
-    finish(link, turn, event, result)?;
+    if let Ended::Streams(stream) = finish(link, turn, event, result)? {
+        stream.run(handler.py(), link)?;
+    }
     link::set_current_claim(0);
     Ok(())
 }

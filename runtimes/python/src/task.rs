@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use shim::{Down, ShimError};
 
 use crate::event::Event;
-use crate::finish::{Turn, finish};
+use crate::finish::{Ended, Turn, finish};
 use crate::link::{self, Link, Next};
 use crate::serve::log_traceback;
 use crate::start::give_up;
@@ -22,7 +22,7 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    fn end<'py>(&self, py: Python<'py>, result: PyResult<Bound<'py, PyAny>>) -> PyResult<bool> {
+    fn end<'py>(&self, py: Python<'py>, result: PyResult<Bound<'py, PyAny>>) -> PyResult<Ended> {
         let event = self.event.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(event) = event else {
             return Err(PyRuntimeError::new_err("this event was answered before"));
@@ -46,15 +46,21 @@ impl Ticket {
         self.turn.claim
     }
 
-    /// Answers with what the handler returned; true if the loop must look for work again.
-    fn done<'py>(&self, result: Bound<'py, PyAny>) -> PyResult<bool> {
-        self.end(result.py(), Ok(result))
+    /// Answers with what the handler returned; true if the loop must look for work again. A reply
+    /// in pieces comes back as a `Stream`, which the loop must send.
+    fn done<'py>(&self, result: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = result.py();
+        match self.end(py, Ok(result))? {
+            Ended::Done(again) => Ok(again.into_pyobject(py)?.to_owned().into_any()),
+            Ended::Streams(stream) => Ok(Bound::new(py, *stream)?.into_any()),
+        }
     }
 
     /// Answers with what the handler raised; true if the loop must look for work again.
     fn failed(&self, error: Bound<'_, PyAny>) -> PyResult<bool> {
         let py = error.py();
-        self.end(py, Err(PyErr::from_value(error)))
+        let ended = self.end(py, Err(PyErr::from_value(error)))?;
+        Ok(matches!(ended, Ended::Done(true)))
     }
 }
 

@@ -7,11 +7,13 @@ use rings::limits::{COMPLETIONS_PER_TURN_MAX, ESCAPE_MAX};
 use rings::log_ring::LogRecord;
 
 use super::figures::observe;
-use super::inflight::{ClaimKey, ClaimState, EventKey, Place, Worker, WorkerKey, WorkerState};
+use super::inflight::{
+    ClaimKey, ClaimState, EventKey, InPieces, Place, Worker, WorkerKey, WorkerState,
+};
 use super::reactor::Data;
 use super::verdict::{Action, End, Request, request_reply};
 use crate::crossing::{DeathCause, ToPool};
-use crate::limits::{LOG_RECORDS_PER_TURN_MAX, REPLY_LOG_BYTES_MAX};
+use crate::limits::{LOG_RECORDS_PER_TURN_MAX, PIECE_BYTES_PER_TURN_MAX, REPLY_LOG_BYTES_MAX};
 use crate::log::{Level, Record};
 
 impl Data {
@@ -48,13 +50,20 @@ impl Data {
     /// Takes up to `most` answers and the log records before them.
     pub fn drain_some(&mut self, key: WorkerKey, most: u32) -> Result<(), Violation> {
         self.drain_logs(key, LOG_RECORDS_PER_TURN_MAX)?;
+        let mut piece_bytes = 0;
         for _ in 0..most {
             let Some(worker) = self.workers.get_mut(key) else { return Ok(()) };
             if worker.state == WorkerState::Killed && worker.cause_is_violation() {
                 return Ok(());
             }
             let Some(up) = worker.end.next_up()? else { break };
+            if let Up::Chunk { block, .. } = &up {
+                piece_bytes += block.bytes;
+            }
             self.take(key, up)?;
+            if piece_bytes >= PIECE_BYTES_PER_TURN_MAX && most <= COMPLETIONS_PER_TURN_MAX {
+                break;
+            }
         }
         let now = self.clock.now_ns;
         let Some(worker) = self.workers.get_mut(key) else { return Ok(()) };
@@ -73,7 +82,10 @@ impl Data {
             Up::RequestReleased { claim } => self.take_release(key, claim),
             Up::Skipped { claim } => self.take_skipped(key, claim),
             Up::Chunk { claim, block } => self.take_chunk(key, claim, block),
-            Up::End { claim, broken } => self.take_end(key, claim, broken),
+            Up::End { claim, broken, log_position } => {
+                self.drain_logs_to(key, log_position)?;
+                self.take_end(key, claim, broken)
+            }
             Up::Ready { concurrency } => {
                 self.worker_ready(key, concurrency);
                 Ok(())
@@ -117,12 +129,15 @@ impl Data {
         if worker.completed == worker.worn_after {
             self.to_pool.send(ToPool::Worn { id: worker.id });
         }
-        match (r.in_pieces.is_some(), r.released) {
-            (true, _) => {
-                worker.claims[claim].state =
-                    if given_up { ClaimState::GivenUp } else { ClaimState::Answering };
+        match r.in_pieces {
+            Some(length) => {
+                let held = &mut worker.claims[claim];
+                held.state = if given_up { ClaimState::GivenUp } else { ClaimState::Answering };
+                held.pieces =
+                    Some(InPieces { streamed: length.is_none(), released: r.released, out: 0 });
+                self.stop_unheard(event_key);
             }
-            (false, released) => self.settle(key, claim, event_key, released),
+            None => self.settle(key, claim, event_key, r.released),
         }
         Ok(())
     }
@@ -141,11 +156,14 @@ impl Data {
             Request { attempt: event.attempt, idempotent: event.idempotent, reply_begun: false };
         let figures = &mut self.triggers[trigger];
         figures.run.observe(r.run_ns);
-        observe(&mut figures.duration, now.saturating_sub(event.arrived_ns));
-        if r.outcome == rings::abi::outcome::OK {
-            figures.handled_ok += 1;
-        } else {
-            figures.handled_error += 1;
+        // A stream is counted at its end, when it is known how it went and how long it took.
+        if r.in_pieces != Some(None) {
+            observe(&mut figures.duration, now.saturating_sub(event.arrived_ns));
+            if r.outcome == rings::abi::outcome::OK {
+                figures.handled_ok += 1;
+            } else {
+                figures.handled_error += 1;
+            }
         }
         let end = End::Answered { outcome: r.outcome, status: r.status };
         if let Action::Reply { status } = request_reply(end, request) {
@@ -192,6 +210,9 @@ impl Data {
 
     fn take_release(&mut self, key: WorkerKey, number: u64) -> Result<(), Violation> {
         let kind = rings::abi::up::REQ_RELEASE;
+        if self.release_within(key, number) {
+            return Ok(());
+        }
         let held = |state| state == ClaimState::Held;
         let (claim, event_key) = self.claim_in(key, number, kind, held)?;
         self.workers[key].claims.remove(claim);
@@ -225,6 +246,7 @@ impl Data {
         let (claim, event_key) = self.claim_in(key, number, rings::abi::up::CHUNK, |state| {
             matches!(state, ClaimState::Answering | ClaimState::GivenUp)
         })?;
+        self.count_piece(key, claim, number)?;
         if self.workers[key].claims[claim].state == ClaimState::GivenUp {
             let credit = Some(number);
             self.piece_done(super::http::send::Done::Block { worker: key, block, credit });
@@ -238,17 +260,24 @@ impl Data {
         let (claim, event_key) = self.claim_in(key, number, rings::abi::up::END, |state| {
             matches!(state, ClaimState::Answering | ClaimState::GivenUp)
         })?;
-        if self.workers[key].claims[claim].state == ClaimState::Answering {
+        let held = &self.workers[key].claims[claim];
+        let Some(pieces) = held.pieces else {
+            let (kind, why) = (rings::abi::up::END, "has not begun its reply");
+            return Err(Violation::Claim { kind, claim: number, why });
+        };
+        if held.state == ClaimState::Answering {
+            if pieces.streamed {
+                self.count_stream(event_key, broken);
+            }
             self.respond_end(event_key, broken);
             self.end_event(event_key);
         }
-        // Python and its kin give the slot back with the response; pieces come after it.
-        self.settle(key, claim, event_key, true);
+        self.settle(key, claim, event_key, pieces.released);
         Ok(())
     }
 
     /// The claim that an entry names, if it is this worker's and in a state that allows the entry.
-    fn claim_in(
+    pub fn claim_in(
         &self,
         key: WorkerKey,
         number: u64,

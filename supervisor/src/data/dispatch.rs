@@ -194,8 +194,12 @@ impl Data {
         let now = self.clock.now_ns;
         let Some(event) = self.events.get_mut(event_key) else { return false };
         let Some(worker) = self.workers.get_mut(key) else { return false };
-        let claim =
-            worker.claims.insert(Claim { event: event_key, index: 0, state: ClaimState::Owed });
+        let claim = worker.claims.insert(Claim {
+            event: event_key,
+            index: 0,
+            state: ClaimState::Owed,
+            pieces: None,
+        });
         let (segment, offset, _) = self.slots.place(event.header);
         let entry = Entry {
             kind: down::EVENT,

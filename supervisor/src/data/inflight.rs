@@ -85,6 +85,19 @@ pub struct Claim {
     /// Index of the EVENT entry.
     pub index: u32,
     pub state: ClaimState,
+    /// The reply has begun and comes in pieces.
+    pub pieces: Option<InPieces>,
+}
+
+/// A reply in pieces, as far as its worker has told it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct InPieces {
+    /// Its length is not known before its end.
+    pub streamed: bool,
+    /// The slot of the event is no longer looked at.
+    pub released: bool,
+    /// Pieces of a stream that the client has not taken yet.
+    pub out: u32,
 }
 
 /// How far a claim has come.

@@ -13,6 +13,7 @@ mod intake;
 mod quota;
 mod reactor;
 mod snapshot;
+mod stream;
 mod timers;
 mod verdict;
 

@@ -109,13 +109,6 @@ class Failures(FaultCase):
         self.failed("/group", "ExceptionGroup: unhandled errors in a TaskGroup (2 sub-exceptions)")
         self.wait_record(level="error", text="ValueError: two")
 
-    def test_results_that_cannot_be_sent(self):
-        self.failed(
-            "/generator",
-            "TypeError: the handler returned a async_generator: join its "
-            "pieces and return text or bytes",
-        )
-
     def test_children_answer_nothing(self):
         pid = self.ask("GET", "/ok").body
         for word in ("return", "raise", "exit"):

@@ -92,11 +92,6 @@ class Exceptions(FaultCase):
             ),
             ("low", "ValueError: the status code must be a whole number from 200 to 599, not 99"),
             ("lambda", "TypeError: the handler returned a function: call it"),
-            (
-                "generator",
-                "TypeError: the handler returned a generator: join its pieces and "
-                "return text or bytes",
-            ),
             ("unspeakable", "RuntimeError: no words"),
             ("pair", "TypeError: Object of type object is not JSON serializable"),
             ("headers", "TypeError: 'int' object is not iterable"),

@@ -8,7 +8,7 @@ use mio::net::TcpListener;
 use mio::{Interest, Poll};
 
 use super::conn::{Conn, ConnId, Phase};
-use super::respond::{PlainError, TEXT_UTF8, plain_error};
+use super::respond::{BodyFraming, PlainError, TEXT_UTF8, plain_error};
 use crate::data::inflight::Place;
 use crate::data::reactor::{Data, GENERATION_MASK, Wake};
 use crate::data::timers::{Claimed, TimerQueue};
@@ -150,11 +150,32 @@ impl Data {
         }
         conn.readable |= wake.is_readable();
         conn.read_closed |= wake.is_read_closed();
+        let left = conn.read_closed;
         if wake.is_writable() && !conn.out.is_empty() {
             self.send_more(id);
         }
         if wake.is_readable() {
             self.receive(id);
+        }
+        if left {
+            self.look_whether_left(id);
+        }
+    }
+
+    /// While a reply is streamed, a client that has closed its side is taken to have left: nothing
+    /// else would tell before the next piece.
+    pub fn look_whether_left(&mut self, id: ConnId) {
+        let Some(conn) = self.conn(id) else { return };
+        let streams = matches!(conn.phase, Phase::Replying)
+            && conn.event.is_some()
+            && matches!(conn.framing, BodyFraming::Chunked | BodyFraming::UntilClose);
+        // What it sent before, such as a further request, says that it still wants an answer.
+        if streams
+            && conn.read_closed
+            && conn.inbuf.is_empty()
+            && matches!(conn.stream.peek(&mut [0]), Ok(0))
+        {
+            self.close(id);
         }
     }
 
@@ -206,6 +227,8 @@ impl Data {
         if event.place == Place::Pending {
             // Its entry in the queue is skipped when it comes to the front.
             self.end_event(key);
+        } else {
+            self.stop_unheard(key);
         }
     }
 

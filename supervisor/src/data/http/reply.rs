@@ -88,6 +88,8 @@ impl Data {
         self.head_buf = out;
         if whole {
             self.reply_complete(id);
+        } else if length.is_none() {
+            self.look_whether_left(id);
         }
     }
 
@@ -411,11 +413,17 @@ impl Data {
         match done {
             Done::Nothing => {}
             Done::Block { worker, block, credit } => self.release_block(worker, block, credit),
+            Done::Credit { worker, claim } => {
+                self.release_block(worker, Block::default(), Some(claim));
+            }
             Done::Hold(key) => self.drop_event_hold(key),
         }
     }
 
     fn release_block(&mut self, worker: WorkerKey, block: Block, credit: Option<u64>) {
+        if let Some(claim) = credit {
+            self.piece_taken(worker, claim);
+        }
         let Some(worker) = self.workers.get_mut(worker) else { return };
         let mut rang = worker.end.release_block(block);
         if let Some(claim) = credit {
@@ -444,7 +452,8 @@ impl Data {
             let room = REPLY_BUFFER_BYTES_MAX.saturating_sub(self.spilled_bytes);
             let Some(conn) = self.conn(id) else { continue };
             let mut done = Vec::new();
-            let moved = conn.out.spill(room, |d| done.push(d));
+            let owes = matches!(conn.framing, BodyFraming::Chunked | BodyFraming::UntilClose);
+            let moved = conn.out.spill(room, owes, |d| done.push(d));
             self.spilled_bytes += moved;
             for d in done {
                 self.piece_done(d);

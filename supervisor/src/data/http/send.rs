@@ -35,6 +35,8 @@ pub enum Done {
     Nothing,
     /// The block goes back to its worker; with a claim, it is also owed a credit.
     Block { worker: WorkerKey, block: Block, credit: Option<u64> },
+    /// A piece of a stream, moved to private memory: only the credit is still owed.
+    Credit { worker: WorkerKey, claim: u64 },
     /// The event's slots were looked at.
     Hold(EventKey),
 }
@@ -148,8 +150,14 @@ impl Out {
     }
 
     /// Moves what lies in worker memory into private memory, at most `room` bytes of it, so that a
-    /// slow client does not keep a worker from its arena. Returns the bytes moved.
-    pub fn spill(&mut self, mut room: usize, mut done: impl FnMut(Done)) -> usize {
+    /// slow client does not keep a worker from its arena. Returns the bytes moved. With
+    /// `owes_credits` the blocks go back without their credits, so that no more pieces come.
+    pub fn spill(
+        &mut self,
+        mut room: usize,
+        owes_credits: bool,
+        mut done: impl FnMut(Done),
+    ) -> usize {
         let mut moved = 0;
         for piece in &mut self.pieces {
             let Bytes::Shared { map, offset, bytes } = &piece.bytes else { continue };
@@ -161,7 +169,14 @@ impl Out {
             room -= copy.len();
             moved += copy.len();
             piece.bytes = Bytes::Private { bytes: copy, at: 0 };
-            done(std::mem::replace(&mut piece.done, Done::Nothing));
+            let mut given = std::mem::replace(&mut piece.done, Done::Nothing);
+            if owes_credits
+                && let Done::Block { worker, credit, .. } = &mut given
+                && let Some(claim) = credit.take()
+            {
+                piece.done = Done::Credit { worker: *worker, claim };
+            }
+            done(given);
         }
         self.private_bytes += moved;
         moved

@@ -81,7 +81,6 @@ def unserialisable(context, event, argument):
         "status": context.Response(status_code="fine"),
         "low": context.Response(status_code=99),
         "lambda": lambda: 1,
-        "generator": (n for n in "ab"),
         "unspeakable": Unspeakable(),
         "pair": (200, object()),
         "headers": context.Response(headers=5),

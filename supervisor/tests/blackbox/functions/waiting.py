@@ -160,13 +160,6 @@ async def stops_loop(context, event, argument):
     return "stopped"
 
 
-async def generator(context, event, argument):
-    async def pieces():
-        yield "a"
-
-    return pieces()
-
-
 def plain(context, event, argument):
     return "plain"
 
