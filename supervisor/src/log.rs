@@ -4,6 +4,7 @@
 //! many are missing. A reader of stderr that has gone or stands still stops the log thread only.
 
 mod format;
+pub mod history;
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-pub use format::Format;
+pub use format::{Format, record as write_record};
+use history::History;
 
 /// Records waiting for the log thread: a burst of some milliseconds at full speed.
 const RECORDS_MAX: usize = 8192;
@@ -95,6 +97,7 @@ pub fn now_ns() -> u64 {
 }
 
 /// Who speaks, and how it is written.
+#[derive(Clone)]
 pub struct LogConfig {
     pub function: Arc<str>,
     pub format: Format,
@@ -120,6 +123,7 @@ struct Shared {
     /// To be announced by the log thread.
     dropped: AtomicU64,
     announced_elsewhere: AtomicU64,
+    history: History,
 }
 
 /// A cheap handle that any thread may keep.
@@ -151,6 +155,7 @@ impl Log {
             queued_bytes: AtomicUsize::new(0),
             dropped: AtomicU64::new(0),
             announced_elsewhere: AtomicU64::new(0),
+            history: History::default(),
         });
         (Log { queue, shared }, receiver)
     }
@@ -215,6 +220,11 @@ impl Log {
         self.shared.dropped.load(Ordering::Relaxed) + elsewhere
     }
 
+    /// What was said last, for who asks later.
+    pub fn history(&self) -> &History {
+        &self.shared.history
+    }
+
     /// Waits until what was said so far is written, at most `limit`. False when it was not.
     pub fn flush(&self, limit: Duration) -> bool {
         let (done, is_done) = crossbeam_channel::bounded(1);
@@ -268,6 +278,7 @@ impl Writer {
                 self.take(item, &mut text);
             }
             self.announce(queue.is_empty(), &mut text);
+            self.shared.history.tell_followers();
             write_out(&mut text);
         }
     }
@@ -277,10 +288,12 @@ impl Writer {
             Item::Record(record) => {
                 self.shared.taken(record.bytes());
                 format::record(text, &self.config, &record);
+                self.shared.history.keep(*record);
             }
             Item::Statement(level, statement) => {
                 self.shared.taken(statement.len());
                 format::statement(text, &self.config, level, &statement);
+                self.shared.history.keep(Record::new(level, statement.as_bytes()));
             }
             Item::Result(line) => {
                 self.shared.taken(line.len());
@@ -310,7 +323,9 @@ impl Writer {
         }
         let line =
             format!("{} log records were dropped: too many at once", dropped - self.announced);
-        format::record(text, &self.config, &Record::new(Level::Warn, line));
+        let record = Record::new(Level::Warn, line);
+        format::record(text, &self.config, &record);
+        self.shared.history.keep(record);
         self.announced = dropped;
         self.announced_at = Some(Instant::now());
     }

@@ -16,6 +16,8 @@ Serverless functions in real time, on a laptop or in a cluster.
 Examples:
   nuclio run hello.py                  serve a function on http://127.0.0.1:8080
   nuclio exec hello -b '{\"x\": 1}'      send it an event
+  nuclio get                           what runs here
+  nuclio logs hello --follow           read along
   nuclio completion bash               completion for your shell")]
 pub struct Cli {
     #[command(flatten)]
@@ -56,6 +58,9 @@ pub enum OutputForm {
 pub enum Command {
     Run(Box<RunArgs>),
     Exec(Box<ExecArgs>),
+    Get(GetArgs),
+    Logs(LogsArgs),
+    Delete(DeleteArgs),
     Completion(CompletionArgs),
 }
 
@@ -176,6 +181,72 @@ pub struct ExecArgs {
     #[arg(short, long, value_name = "LEVEL", default_value = "info")]
     #[arg(env = "NUCLIO_EXEC_LOG_LEVEL", hide_env_values = true)]
     pub log_level: String,
+}
+
+/// List the functions that run here
+#[derive(Debug, Args)]
+#[command(long_about = "\
+List the functions that run here: state, address, pid, runtime, workers, restarts, age. What one \
+that was killed left behind is shown once as dead, and removed.
+
+Examples:
+  nuclio get
+  nuclio get function hello -o wide
+  nuclio get -o json")]
+pub struct GetArgs {
+    /// Name of a function [default: all of the namespace]; the word function may stand before it
+    #[arg(value_name = "NAME", num_args = 0..=2)]
+    pub words: Vec<String>,
+}
+
+/// Show the last log lines of a function that runs here
+#[derive(Debug, Args)]
+#[command(long_about = "\
+Show the last log lines of a function that runs here: its processor keeps up to 10,000 lines and \
+4 MiB of them in memory. With -o json, one JSON object a line.
+
+Examples:
+  nuclio logs hello
+  nuclio logs hello --follow --since 5m
+  nuclio logs hello --event 0000002a")]
+pub struct LogsArgs {
+    /// Name of a function that runs here
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Go on with the lines to come, until Ctrl-C or the function's end
+    #[arg(short, long, env = "NUCLIO_LOGS_FOLLOW", hide_env_values = true)]
+    #[arg(value_parser = FalseyValueParser::new())]
+    pub follow: bool,
+    /// Lines of this event only: its id, or the last 8 characters or more of it, as log lines
+    /// show them
+    #[arg(long, value_name = "ID", env = "NUCLIO_LOGS_EVENT", hide_env_values = true)]
+    pub event: Option<String>,
+    /// Lines no older than this: 30s, 5m, 1h
+    #[arg(long, value_name = "TIME", env = "NUCLIO_LOGS_SINCE", hide_env_values = true)]
+    pub since: Option<String>,
+    /// The last so many lines [default: all that are kept]
+    #[arg(long, value_name = "N", env = "NUCLIO_LOGS_LINES", hide_env_values = true)]
+    #[arg(allow_negative_numbers = true)]
+    pub lines: Option<String>,
+}
+
+/// End functions that run here
+#[derive(Debug, Args)]
+#[command(long_about = "\
+End functions that run here: no new events, those in flight finish. Also removes what one that was \
+killed left behind. Ends with 1 when one of them does not run, or has not ended in time.
+
+Examples:
+  nuclio delete hello
+  nuclio delete function hello thumbnail --timeout 2m")]
+pub struct DeleteArgs {
+    /// Names of functions; the word function may stand before them
+    #[arg(value_name = "NAME", required = true, num_args = 1..)]
+    pub words: Vec<String>,
+    /// Longest wait for the end of each: 10s, 2m; 0 does not wait
+    #[arg(short, long, value_name = "TIME", default_value = "60s", allow_negative_numbers = true)]
+    #[arg(env = "NUCLIO_DELETE_TIMEOUT", hide_env_values = true)]
+    pub timeout: String,
 }
 
 /// Print the completion script of a shell

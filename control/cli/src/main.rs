@@ -1,6 +1,7 @@
 //! The nuclio command line: reads what was typed, runs one verb, ends with its exit code.
 #![forbid(unsafe_code)]
 
+mod admin;
 mod args;
 mod client;
 mod cmd;
@@ -57,6 +58,9 @@ fn carry_out(cli: &Cli, origins: &Origins) -> Result<u8, Failure> {
     match &cli.command {
         Command::Run(args) => cmd::run::run(args, &cli.global, origins, &around),
         Command::Exec(args) => cmd::exec::exec(args, &cli.global, origins, &around),
+        Command::Get(args) => cmd::get::get(args, &cli.global, origins, &around),
+        Command::Logs(args) => cmd::logs::logs(args, &cli.global, origins, &around),
+        Command::Delete(args) => cmd::delete::delete(args, &cli.global, origins, &around),
         Command::Completion(args) => cmd::completion::completion(args),
     }
 }

@@ -86,10 +86,13 @@ fn say(label: &str, colour: &str, line: &str) {
 }
 
 pub fn stderr_is_coloured() -> bool {
+    !no_colour_is_asked() && std::io::stderr().is_terminal()
+}
+
+/// The user, or a terminal that knows none.
+pub fn no_colour_is_asked() -> bool {
     let unset = |name: &str| std::env::var_os(name).is_none_or(|value| value.is_empty());
-    unset("NO_COLOR")
-        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
-        && std::io::stderr().is_terminal()
+    !unset("NO_COLOR") || std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 /// Values typed by people or sent by programs are quoted in messages; their control characters

@@ -1,6 +1,6 @@
 //! Reads the local registry: which functions run on this machine, and where.
 //!
-//! Processors write it (`run/<namespace>/<name>/`); nothing is ever written here.
+//! Processors write it (`run/<namespace>/<name>/`); here only what a dead one left is removed.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,31 @@ pub struct Running {
     /// Where its HTTP trigger listens; nothing where it has none.
     #[serde(default)]
     pub url: Option<String>,
+    #[serde(default)]
+    pub runtime: String,
+    #[serde(default)]
+    pub started_unix_ms: u64,
+}
+
+/// What is known of a name.
+#[derive(Debug)]
+pub enum Entry {
+    /// Its processor lives, and has not been ready yet.
+    Starting {
+        pid: i32,
+    },
+    Live(Running),
+    /// Its processor was killed and left this.
+    Dead(Running),
+}
+
+impl Entry {
+    pub fn pid(&self) -> i32 {
+        match self {
+            Entry::Starting { pid } => *pid,
+            Entry::Live(running) | Entry::Dead(running) => running.pid,
+        }
+    }
 }
 
 /// `$NUCLIO_STATE_DIR`, else `$XDG_STATE_HOME/nuclio`, else `~/.local/state/nuclio`.
@@ -62,6 +87,44 @@ pub fn find(registry: &Path, namespace: &str, name: &str) -> Result<Running, Str
     Err(told)
 }
 
+/// Where everything about a function is.
+pub fn folder_of(registry: &Path, namespace: &str, name: &str) -> PathBuf {
+    registry.join("run").join(namespace).join(name)
+}
+
+/// The names in a namespace that a function has or had, in order.
+pub fn names(registry: &Path, namespace: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(registry.join("run").join(namespace)).into_iter().flatten();
+    let mut names: Vec<String> =
+        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// What is known of the function in this folder; nothing where it has ended in good order.
+pub fn entry(folder: &Path) -> Result<Option<Entry>, String> {
+    if let Some(running) = live(folder)? {
+        return Ok(Some(Entry::Live(running)));
+    }
+    let state = read_bounded(&folder.join("state.json")).ok();
+    let state = state.and_then(|text| serde_json::from_str(&text).ok());
+    if !lock_is_held(&folder.join("lock")) {
+        return Ok(state.map(Entry::Dead));
+    }
+    let pid = read_bounded(&folder.join("lock")).ok().and_then(|text| text.trim().parse().ok());
+    Ok(pid.filter(|pid| process_exists(*pid)).map(|pid| Entry::Starting { pid }))
+}
+
+/// Removes what a dead processor left, under its lock, so that nothing of a new one goes.
+pub fn clean(folder: &Path) {
+    let Ok(lock) = File::open(folder.join("lock")) else { return };
+    if lock.try_lock().is_ok() {
+        for file in ["state.json", "state.json.new", "admin.sock"] {
+            let _ = std::fs::remove_file(folder.join(file));
+        }
+    }
+}
+
 /// The state of the function in this folder, or nothing where its processor has ended.
 fn live(folder: &Path) -> Result<Option<Running>, String> {
     let file = folder.join("state.json");
@@ -91,7 +154,7 @@ fn process_exists(pid: i32) -> bool {
 
 /// Process ids are used again, so a live one proves little; the lock is held for a processor's
 /// whole life. The probe takes it, shared and for an instant, only if nobody holds it.
-fn lock_is_held(lock: &Path) -> bool {
+pub fn lock_is_held(lock: &Path) -> bool {
     match File::open(lock) {
         Ok(file) => matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)),
         Err(_) => false,

@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep};
 
 /// Scrapers, health checks and a person or two; each costs a descriptor that events may need.
 const CONNECTIONS_MAX: usize = 64;
-/// A connection on which nothing was read for this long is closed.
+/// A connection on which nothing was read and nothing could be written for this long is closed.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 
 /// See the module.
@@ -82,7 +82,12 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guest<T> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, bytes)
+        let written = Pin::new(&mut self.io).poll_write(context, bytes);
+        if written.is_ready() {
+            // Who takes what is sent is not silent: a follower of the log says nothing for hours.
+            self.silence.as_mut().reset(Instant::now() + SILENCE_LIMIT);
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

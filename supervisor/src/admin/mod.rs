@@ -5,6 +5,7 @@
 mod api;
 mod door;
 mod health;
+mod logs;
 mod metrics;
 
 use std::io;
@@ -100,7 +101,8 @@ async fn serve(
     let private = public
         .clone()
         .route("/api/workers", get(api::workers))
-        .route("/api/stats", get(api::stats));
+        .route("/api/stats", get(api::stats))
+        .route("/api/logs", get(logs::page));
     let over_socket = async {
         let Some(listener) = socket else { return Ok(()) };
         let door = Door::new(tokio::net::UnixListener::from_std(listener)?);

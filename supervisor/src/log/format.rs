@@ -19,10 +19,11 @@ pub enum Format {
 /// Names that a handler's own fields may not take.
 const OWN_FIELDS: [&str; 7] =
     ["time", "level", "message", "function", "worker", "trigger", "event_id"];
-/// Characters of an event id shown to people.
+/// Characters of an event id shown to people: the last ones, since the first are those of the run.
 const EVENT_ID_SHOWN: usize = 8;
 
-pub(super) fn record(out: &mut Vec<u8>, config: &LogConfig, record: &Record) {
+/// Appends one record.
+pub fn record(out: &mut Vec<u8>, config: &LogConfig, record: &Record) {
     match config.format {
         Format::People => people(out, config, record),
         Format::Json => json(out, config, record),
@@ -54,11 +55,11 @@ fn people(out: &mut Vec<u8>, config: &LogConfig, record: &Record) {
     }
     if !record.event_id.is_empty() {
         out.extend_from_slice(b" event ");
-        let shown = &record.event_id[..record.event_id.len().min(EVENT_ID_SHOWN)];
-        push_escaped(out, shown, " ");
-        if shown.len() < record.event_id.len() {
+        let hidden = record.event_id.len().saturating_sub(EVENT_ID_SHOWN);
+        if hidden > 0 {
             out.extend_from_slice("…".as_bytes());
         }
+        push_escaped(out, &record.event_id[hidden..], " ");
     }
     out.push(b' ');
     push_escaped(out, record.message.trim_ascii_end(), "  ");
@@ -224,7 +225,7 @@ mod tests {
     fn people_get_one_line() {
         assert_eq!(
             written(Format::People, &full()),
-            "22:13:20.123 info  hello worker 3 event 01234567… said \
+            "22:13:20.123 info  hello worker 3 event …456789ab said \
              level=mine n=1 text=\"two words\"\n"
         );
     }

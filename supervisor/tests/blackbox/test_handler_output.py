@@ -168,7 +168,7 @@ class People(unittest.TestCase):
             self.assertRegex(
                 line, r"^(  |\d\d:\d\d:\d\d\.\d{3} (debug|info |warn |error) function )"
             )
-        self.assertIn(f"event {event_id[:8]}", text)
+        self.assertIn(f"event …{event_id[-8:]}", text)
         self.assertIn("at error", text)
         self.assertIn("price=3", text)
 

@@ -115,7 +115,7 @@ fn read_level(text: &str) -> Result<Option<&'static str>, String> {
 }
 
 /// A number alone counts seconds; zero waits for ever.
-fn read_timeout(text: &str) -> Result<Option<Duration>, String> {
+pub(super) fn read_timeout(text: &str) -> Result<Option<Duration>, String> {
     let time = match text.parse::<u64>() {
         Ok(seconds) => spec::parse_duration(&format!("{seconds}s")),
         Err(_) => spec::parse_duration(text),
