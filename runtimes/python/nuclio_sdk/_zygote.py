@@ -32,10 +32,10 @@ def serve():
     socket = _socket.socket(fileno=number)
     setup = json.loads(_packet(socket)[0])
     threads, failed = _warm(setup)
-    _say(socket, {"ready": {"threads": threads, "failed": failed}})
     # What is here now stays: the collector must not touch it, or forked pages would be copied.
     gc.collect()
     gc.freeze()
+    _say(socket, {"ready": {"threads": threads, "failed": failed}})
     while True:
         order, fds = _packet(socket)
         order = json.loads(order)

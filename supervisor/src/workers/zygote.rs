@@ -25,8 +25,9 @@ use crate::log::now_ns;
 
 /// Names the descriptor of a zygote's socket in its environment.
 const SOCKET_ENV: &str = "NUCLIO_ZYGOTE_FD";
-/// From the request to the worker's own word; a fork takes one or two milliseconds.
-const FORK_LIMIT: Duration = Duration::from_millis(250);
+/// From the request to the worker's own word, for each worker that was asked for before. A fork takes
+/// one or two milliseconds; hundreds of megabytes on a busy machine take hundreds of them.
+const FORK_LIMIT: Duration = Duration::from_secs(1);
 /// A zygote says less than this at once.
 const PACKET_BYTES_MAX: usize = 16 * 1024;
 
@@ -364,7 +365,8 @@ impl Zygote {
         let order = serde_json::to_vec(&ForkOrder { fork: id, parent: std::process::id() })?;
         let fds = [&theirs, &stdout_theirs, &stderr_theirs].map(AsFd::as_fd);
         send_with_fds(self.socket.as_fd(), &order, &fds)?;
-        let until = Instant::now() + FORK_LIMIT;
+        let ahead = u32::try_from(self.owed.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let until = Instant::now() + FORK_LIMIT * ahead;
         self.owed.insert(id, Owed { seat, generation, socket, stdout, stderr, until });
         Ok(())
     }

@@ -222,9 +222,10 @@ class Inference(unittest.TestCase):
             workers = processor.worker_pids()
             self.assertEqual(len(workers), 4)
             own, shared = zip(*map(memory_of, workers), strict=True)
-        # The table alone is 64 MiB.
-        self.assertGreater(min(shared), 64 << 20)
-        self.assertLess(max(own), 32 << 20, f"own {own}, shared {shared}")
+        # The table alone is 64 MiB; a page that a child has not looked at need not count for it.
+        figures = f"own {own}, shared {shared}"
+        self.assertLess(max(own), 32 << 20, figures)
+        self.assertGreater(min(shared), 32 << 20, figures)
 
     def test_onnxruntime_reads_a_model_from_a_file(self):
         with tempfile.TemporaryDirectory() as folder:
