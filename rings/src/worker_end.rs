@@ -3,6 +3,10 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
 use crate::abi::{Entry, Layout, LogHead, d_word, u_word, unblock};
 use crate::arena::Arena;
 use crate::error::RingError;
@@ -194,12 +198,68 @@ impl WorkerEnd {
     }
 }
 
-/// Reads the bell of a worker, blocking as the descriptor does; false at its end of file.
+/// Waits until the bell rings and reads it; false at its end of file. Blocks also when the
+/// descriptor does not.
 pub fn sleep_on(bell: BorrowedFd<'_>) -> io::Result<bool> {
+    loop {
+        if let Some(alive) = read_bell(bell)? {
+            return Ok(alive);
+        }
+        match poll(&mut [PollFd::new(bell, PollFlags::POLLIN)], PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// From now on [`take_ring`] may be called: reading the bell no longer blocks.
+pub fn watch(bell: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(bell, FcntlArg::F_GETFL)?);
+    fcntl(bell, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+/// Reads the bell where an event loop has seen it ring; false at its end of file. Does not wait:
+/// the ring may have been used up since, by a reply that waited for room.
+pub fn take_ring(watched: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(read_bell(watched)?.unwrap_or(true))
+}
+
+/// `None` when there is nothing to read.
+fn read_bell(bell: BorrowedFd<'_>) -> io::Result<Option<bool>> {
     let mut rung = [0u8; 64];
     match nix::unistd::read(bell, &mut rung) {
-        Ok(n) => Ok(n > 0),
-        Err(nix::errno::Errno::EINTR | nix::errno::Errno::EAGAIN) => Ok(true),
+        Ok(n) => Ok(Some(n > 0)),
+        Err(Errno::EINTR) => Ok(Some(true)),
+        Err(Errno::EAGAIN) => Ok(None),
         Err(e) => Err(e.into()),
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_used_up_meanwhile_is_not_waited_for() {
+        let (bell, ringer) = nix::unistd::pipe().unwrap();
+        watch(bell.as_fd()).unwrap();
+        nix::unistd::write(&ringer, b"!!").unwrap();
+        assert!(sleep_on(bell.as_fd()).unwrap());
+        assert!(take_ring(bell.as_fd()).unwrap());
+        drop(ringer);
+        assert!(!take_ring(bell.as_fd()).unwrap());
+    }
+
+    #[test]
+    fn a_watched_bell_can_be_slept_on() {
+        let (bell, ringer) = nix::unistd::pipe().unwrap();
+        watch(bell.as_fd()).unwrap();
+        let sleeper = std::thread::spawn(move || (sleep_on(bell.as_fd()), sleep_on(bell.as_fd())));
+        nix::unistd::write(&ringer, b"!").unwrap();
+        drop(ringer);
+        let (first, second) = sleeper.join().unwrap();
+        assert!(first.unwrap());
+        assert!(!second.unwrap());
     }
 }

@@ -10,11 +10,11 @@ from contextvars import ContextVar
 from _nuclio import (
     Stream,
     Ticket,
-    bell_number,
     bell_rang,
     drained,
     next_work,
     use_context_variable,
+    watch_bell,
 )
 
 from nuclio_sdk._load import ending_of, is_coroutine_function
@@ -70,10 +70,11 @@ class Runner:
                 # The processor is gone, and with it everybody who waits for an answer.
                 loop.stop()
 
-        loop.add_reader(bell_number(), rung)
+        bell = watch_bell()
+        loop.add_reader(bell, rung)
         loop.call_soon(look)
         loop.run_forever()
-        loop.remove_reader(bell_number())
+        loop.remove_reader(bell)
 
     def _end(self):
         """Ends background tasks as `asyncio.run` does."""

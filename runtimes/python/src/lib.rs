@@ -51,7 +51,7 @@ mod _nuclio {
     #[pymodule_export]
     use crate::stream::Stream;
     #[pymodule_export]
-    use crate::task::{Ticket, bell_number, bell_rang, drained, next_work, use_context_variable};
+    use crate::task::{Ticket, bell_rang, drained, next_work, use_context_variable, watch_bell};
     #[pymodule_export]
     use crate::trigger::TriggerInfo;
     #[pymodule_export]

@@ -4,7 +4,7 @@
 //! the lock never runs Python code and never waits for the interpreter, so threads that hold the
 //! interpreter may wait for the lock. A forked child has no connection: the rings are its parent's.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::ThreadId;
@@ -250,9 +250,16 @@ impl Link {
         self.lock().drained(trigger)
     }
 
-    /// Number of the bell's descriptor, for an event loop.
-    pub fn bell_number(&self) -> i32 {
-        use std::os::fd::AsRawFd;
-        self.bell.as_raw_fd()
+    /// Number of the bell's descriptor, for an event loop that waits on it by itself.
+    pub fn watch_bell(&self) -> Result<i32, ShimError> {
+        rings::worker_end::watch(self.bell.as_fd())?;
+        Ok(self.bell.as_raw_fd())
+    }
+
+    /// Reads the bell without waiting; false if the processor is gone.
+    pub fn take_ring(&self) -> Result<bool, ShimError> {
+        let alive = rings::worker_end::take_ring(self.bell.as_fd())?;
+        self.lock().woken();
+        Ok(alive)
     }
 }

@@ -118,14 +118,14 @@ pub fn drained(py: Python<'_>, trigger: u16, error: Option<Bound<'_, PyAny>>) {
 
 /// Reads the bell after it rang; False if the processor is gone.
 #[pyfunction]
-pub fn bell_rang(py: Python<'_>) -> bool {
-    connected().sleep(py).unwrap_or_else(|error| give_up(error))
+pub fn bell_rang() -> bool {
+    connected().take_ring().unwrap_or_else(|error| give_up(error))
 }
 
-/// Number of the bell's descriptor.
+/// Number of the bell's descriptor, for the loop to wait on.
 #[pyfunction]
-pub fn bell_number() -> i32 {
-    connected().bell_number()
+pub fn watch_bell() -> i32 {
+    connected().watch_bell().unwrap_or_else(|error| give_up(error))
 }
 
 /// From now on records belong to the event whose claim this `ContextVar` holds.

@@ -121,6 +121,9 @@ class Served:
     def slots_used(self):
         return sum(kind["used"] for kind in self.stats()["slots"].values())
 
+    def in_flight(self):
+        return self.stats()["in_flight"]
+
     def records(self, text=""):
         """Log records whose message holds `text`."""
         lines = self.errors_path.read_text(errors="replace").splitlines()

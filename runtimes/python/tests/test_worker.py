@@ -457,6 +457,12 @@ async def handler(context, event):
     if word == "big":
         await asyncio.sleep(0)
         return b"y" * int(argument)
+    if word == "late":
+        await asyncio.sleep(0)
+        # The next event comes down and rings; the loop sees it, but this task goes on before.
+        time.sleep(0.3)
+        await asyncio.sleep(0)
+        return b"y" * int(argument)
     if word == "thread":
         return await asyncio.to_thread(lambda: str(time.sleep(0.05)))
     return event.path
@@ -513,6 +519,13 @@ class AsyncHandlers(ServedCase):
             self.assertTrue(all(len(f.result().body) == 20_000_000 for f in large))
             for number, future in enumerate(small):
                 self.assertEqual(future.result().text, f"/x{number}")
+
+    def test_a_ring_that_a_large_reply_has_used_up(self):
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            late = pool.submit(self.ask, "/late/20000000")
+            wait_until(self.served.in_flight, "the first is under way")
+            self.assertEqual(self.ask("/x").text, "/x")
+            self.assertEqual(len(late.result().body), 20_000_000)
 
     def test_threads_beside_the_loop(self):
         self.assertEqual(self.ask("/thread").text, "None")
