@@ -6,24 +6,17 @@ import json
 
 from _nuclio import Event, TriggerInfo
 
+from nuclio_sdk import _event
+
 __all__ = ["Event", "EventDeserializerKinds", "TriggerInfo"]
 
 # Names that differ between the message and the constructor.
 _RENAMED = {"id": "_id", "type": "_type"}
-_PLAIN = (
-    "content_type",
-    "fields",
-    "headers",
-    "id",
-    "method",
-    "path",
-    "size",
-    "url",
-    "shard_id",
-    "num_shards",
-    "type",
-    "type_version",
-    "version",
+# Those of the message that the constructor takes as they are.
+_PLAIN = tuple(
+    name
+    for name in _event.FIELDS
+    if name not in ("body", "trigger", "timestamp", "last_in_batch", "offset", "topic")
 )
 
 

@@ -9,9 +9,6 @@ use crate::buffer;
 use crate::event::Event;
 use crate::reply::{self, Content};
 
-/// Bytes before the name of a header line, see `shim::HeadBlock`.
-const LINE_HEAD: usize = 6;
-
 /// Status, header lines, content type, body.
 type Rendered<'py> = (u16, Vec<(String, String)>, Option<String>, Bound<'py, PyBytes>);
 
@@ -38,7 +35,8 @@ pub fn render<'py>(
             PyBytes::new(py, &whole.extract::<Vec<u8>>()?[from..to])
         }
     };
-    let mut lines = header_lines(answer.head.as_bytes());
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut lines: Vec<_> = answer.head.lines().map(|(n, value)| (text(n), text(value))).collect();
     let named = match answer.content_type {
         content_type::TEXT => Some("text/plain"),
         content_type::JSON => Some("application/json"),
@@ -53,19 +51,6 @@ pub fn render<'py>(
 fn take_content_type(lines: &mut Vec<(String, String)>) -> Option<String> {
     let at = lines.iter().position(|(name, _)| name.eq_ignore_ascii_case("content-type"))?;
     Some(lines.remove(at).1)
-}
-
-fn header_lines(mut head: &[u8]) -> Vec<(String, String)> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let mut lines = Vec::new();
-    while let Some((lengths, rest)) = head.split_at_checked(LINE_HEAD) {
-        let name = usize::from(u16::from_le_bytes([lengths[0], lengths[1]]));
-        let value = u32::from_le_bytes([lengths[2], lengths[3], lengths[4], lengths[5]]) as usize;
-        let (line, after) = rest.split_at(name + value);
-        lines.push((text(&line[..name]), text(&line[name..])));
-        head = after;
-    }
-    lines
 }
 
 /// A function of the SDK's Python part, loaded when it is first asked for.
