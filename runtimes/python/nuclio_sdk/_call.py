@@ -10,7 +10,7 @@ from _nuclio import Response
 
 # A service of a cluster answers there.
 _SERVICE_PORT = 8080
-# Where a program keeps its state unless told otherwise; see `nuclio run --help`.
+# A larger file is not what a processor writes.
 _STATE_BYTES_MAX = 64 * 1024
 # Names that an error lists.
 _NAMES_MAX = 10
@@ -62,6 +62,9 @@ def _address(platform, name, service):
         return f"nuclio-{name}", _SERVICE_PORT
     folder = _registry() / platform.namespace
     try:
+        if "/" in name or name.startswith("."):
+            # A name may come from a request; it must not lead out of the folder.
+            raise ValueError(name)
         with open(folder / name / "state.json", encoding="utf-8") as file:
             url = json.loads(file.read(_STATE_BYTES_MAX))["url"]
     except (OSError, ValueError, KeyError):
