@@ -116,6 +116,12 @@ impl Data {
             let why = "the body is outside the event's";
             return Err(Violation::Claim { kind: rings::abi::up::RESPONSE, claim: r.claim, why });
         }
+        let pieces = r.in_pieces.map(|length| InPieces::begun(length, r.body_bytes, r.released));
+        let pieces = pieces.transpose().map_err(|why| Violation::Claim {
+            kind: rings::abi::up::RESPONSE,
+            claim: r.claim,
+            why,
+        })?;
         // What the handler wrote belongs to this event, and after the answer nobody could tell.
         self.drain_logs_to(key, r.log_position)?;
         if given_up {
@@ -129,12 +135,11 @@ impl Data {
         if worker.completed == worker.worn_after {
             self.to_pool.send(ToPool::Worn { id: worker.id });
         }
-        match r.in_pieces {
-            Some(length) => {
+        match pieces {
+            Some(_) => {
                 let held = &mut worker.claims[claim];
                 held.state = if given_up { ClaimState::GivenUp } else { ClaimState::Answering };
-                held.pieces =
-                    Some(InPieces { streamed: length.is_none(), released: r.released, out: 0 });
+                held.pieces = pieces;
                 self.stop_unheard(event_key);
             }
             None => self.settle(key, claim, event_key, r.released),
@@ -246,7 +251,7 @@ impl Data {
         let (claim, event_key) = self.claim_in(key, number, rings::abi::up::CHUNK, |state| {
             matches!(state, ClaimState::Answering | ClaimState::GivenUp)
         })?;
-        self.count_piece(key, claim, number)?;
+        self.count_piece(key, claim, number, block.bytes)?;
         if self.workers[key].claims[claim].state == ClaimState::GivenUp {
             let credit = Some(number);
             self.piece_done(super::http::send::Done::Block { worker: key, block, credit });
@@ -265,8 +270,12 @@ impl Data {
             let (kind, why) = (rings::abi::up::END, "has not begun its reply");
             return Err(Violation::Claim { kind, claim: number, why });
         };
+        if !broken {
+            let kind = rings::abi::up::END;
+            pieces.end().map_err(|why| Violation::Claim { kind, claim: number, why })?;
+        }
         if held.state == ClaimState::Answering {
-            if pieces.streamed {
+            if pieces.is_stream() {
                 self.count_stream(event_key, broken);
             }
             self.respond_end(event_key, broken);
@@ -389,22 +398,15 @@ impl Data {
             return;
         }
         worker.state = WorkerState::Stopping;
-        let stop = rings::abi::Entry { kind: rings::abi::down::STOP, ..Default::default() };
+        let entry = |kind, aux| rings::abi::Entry { kind, aux, ..Default::default() };
         // A worker that makes room for another is not the end of its triggers.
-        let drains =
-            self.draining.is_some().then(|| self.pools[worker.pool as usize].triggers.clone());
-        let mut entries: Vec<_> = drains
-            .into_iter()
-            .flatten()
-            .map(|trigger| rings::abi::Entry {
-                kind: rings::abi::down::DRAIN,
-                aux: trigger,
-                ..Default::default()
-            })
-            .collect();
-        entries.push(stop);
-        let told = entries.into_iter().try_for_each(|entry| worker.end.push_control(entry));
-        let told = told.and_then(|()| worker.end.publish());
+        let draining = self.draining.is_some();
+        let drains = self.pools[worker.pool as usize].triggers.iter().filter(|_| draining);
+        let told = drains
+            .map(|trigger| entry(rings::abi::down::DRAIN, *trigger))
+            .chain([entry(rings::abi::down::STOP, 0)])
+            .try_for_each(|entry| worker.end.push_control(entry))
+            .and_then(|()| worker.end.publish());
         match told {
             Ok(rang) => self.counters.bells_down += u64::from(rang),
             Err(violation) => self.violated(key, violation),

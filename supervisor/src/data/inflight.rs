@@ -92,8 +92,8 @@ pub struct Claim {
 /// A reply in pieces, as far as its worker has told it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct InPieces {
-    /// Its length is not known before its end.
-    pub streamed: bool,
+    /// Bytes still to come; `None` for a stream, whose length nobody knows before its end.
+    pub left: Option<u64>,
     /// The slot of the event is no longer looked at.
     pub released: bool,
     /// Pieces of a stream that the client has not taken yet.
