@@ -36,6 +36,9 @@ fn main() -> Result<(), Failed> {
     let notes = OpenOptions::new().append(true).create(true).open(notes)?;
     let (end, _) = attach_worker(socket, "failpoints", env!("CARGO_PKG_VERSION"))?;
     let mut worker = Worker { end, notes, folder, aside: VecDeque::new() };
+    if std::env::args().nth(1).as_deref() == Some("refuse") {
+        return worker.refuse();
+    }
     worker.push(&Entry { kind: up::READY, value: 1, ..Default::default() })?;
     worker.serve()
 }
@@ -60,6 +63,16 @@ struct Worker {
 }
 
 impl Worker {
+    /// Says why it cannot serve and is gone before anybody can have heard it.
+    fn refuse(&mut self) -> Result<(), Failed> {
+        const WHY: &[u8] = b"refused as it was told to";
+        let offset = self.end.take_block(WHY.len() as u32).ok_or("no block")?;
+        self.end.write_block(offset, 0, WHY);
+        let (value, a) = (WHY.len() as u32, rings::abi::block(offset, 0));
+        let aux = rings::abi::init_failed::FAILED;
+        self.push(&Entry { kind: up::INIT_FAILED, aux, value, a, ..Default::default() })
+    }
+
     fn serve(&mut self) -> Result<(), Failed> {
         loop {
             let next = match self.aside.pop_front() {

@@ -194,6 +194,9 @@ impl Pool {
             Wake::Signals => self.on_signals(),
             Wake::Inbox => self.on_messages(),
             Wake::Handshake(id) => self.on_handshake(id),
+            // One that was attached in this very turn is the data thread's, which takes its last
+            // words before it says that it died.
+            Wake::Ended(id) if self.workers.get(&id).is_some_and(Worker::is_attached) => {}
             Wake::Ended(id) => self.died(id, false, 0, &DeathCause::Itself),
             Wake::Output(id, index) => {
                 if let Some(worker) = self.workers.get_mut(&id) {

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+
 use crate::account::{Note, read_notes};
 use crate::chaos::{By, Record};
 use crate::client::{Client, Fault, Line};
@@ -98,6 +100,8 @@ const POINTS: [Point; 30] = {
 /// Requests sent at once to one worker; one in the middle kills it.
 const ROUND: u64 = 16;
 const ROUNDS: u64 = 20;
+/// Starts of a worker that refuses at once; each takes some milliseconds.
+const REFUSALS: usize = 50;
 /// Quick requests before, so that the processor knows the worker as quick and hands ahead; a multiple
 /// of the round.
 const WARM_UP: u64 = 4000;
@@ -108,6 +112,7 @@ pub fn run(programs: &Programs) -> Result<bool, String> {
     wrong += handed_ahead(programs)?;
     wrong += stopped_while_idle(programs)?;
     wrong += drained_while_stopped(programs)?;
+    wrong += on_one_core(|| refused_at_once(programs)).map_err(|errno| errno.to_string())?;
     Ok(wrong == 0)
 }
 
@@ -281,6 +286,31 @@ fn drained_while_stopped(programs: &Programs) -> Result<usize, String> {
     }
     println!("  a drain while a worker is stopped: {} wrong", usize::from(!good));
     Ok(usize::from(!good))
+}
+
+/// Where all threads and workers take turns, a worker is gone before the processor looks.
+fn on_one_core<T>(work: impl FnOnce() -> T) -> nix::Result<T> {
+    let this = nix::unistd::Pid::from_raw(0);
+    let before = sched_getaffinity(this)?;
+    let mut one = CpuSet::new();
+    let first = (0..CpuSet::count()).find(|core| before.is_set(*core) == Ok(true));
+    one.set(first.unwrap_or(0))?;
+    sched_setaffinity(this, &one)?;
+    let result = work();
+    sched_setaffinity(this, &before)?;
+    Ok(result)
+}
+
+/// What a worker says before it ends is heard, however soon it ends.
+fn refused_at_once(programs: &Programs) -> usize {
+    let is_told = |told: &String| told.contains("refused as it was told to");
+    let starts = (0..REFUSALS).map(|_| Processor::start(programs, Kind::Refusing, 2).err());
+    let untold: Vec<_> = starts.filter(|told| !told.as_ref().is_some_and(is_told)).collect();
+    if let Some(told) = untold.first() {
+        println!("  FAULT         a refusal was not heard: {told:?}");
+    }
+    println!("  {REFUSALS} starts refused at once: {} wrong", untold.len());
+    untold.len()
 }
 
 fn ends_well(processor: &mut Processor) -> bool {

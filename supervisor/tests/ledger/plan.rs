@@ -144,10 +144,18 @@ pub struct Asked {
 pub enum Kind {
     /// `shim/examples/failpoints.rs`
     Native,
+    /// The same worker, which only says that it cannot serve.
+    Refusing,
     /// A handler that takes one event after the other.
     Python,
     /// A handler with many events in flight.
     Async,
+}
+
+impl Kind {
+    pub fn is_native(self) -> bool {
+        matches!(self, Kind::Native | Kind::Refusing)
+    }
 }
 
 /// All requests of a run.

@@ -101,16 +101,16 @@ impl Processor {
         let mut command = Command::new(programs.dist.join("bin/processor"));
         fs::write(at("function.yaml"), function_yaml(folder.path(), kind)).map_err(text)?;
         let handler = match kind {
-            Kind::Native => "",
+            Kind::Native | Kind::Refusing => "",
             Kind::Python => ONE_BY_ONE,
             Kind::Async => MANY_AT_ONCE,
         };
         fs::write(at("handler.py"), handler).map_err(text)?;
         fs::write(at("deeds.py"), DEEDS).map_err(text)?;
-        if kind == Kind::Native {
+        if kind.is_native() {
             let runtime = at("runtimes/native");
             fs::create_dir_all(&runtime).map_err(text)?;
-            let file = native_runtime(&programs.failpoints);
+            let file = native_runtime(&programs.failpoints, kind);
             fs::write(runtime.join("runtime.toml"), file).map_err(text)?;
             command.arg("--runtimes").arg(at("runtimes"));
         }
@@ -320,7 +320,7 @@ pub fn is_readable(descriptor: impl AsFd, limit: Duration) -> bool {
 
 fn function_yaml(folder: &Path, kind: Kind) -> String {
     let at = |name: &str| Value::from(folder.join(name).to_string_lossy()).to_string();
-    let runtime = if kind == Kind::Native { "native" } else { "python" };
+    let runtime = if kind.is_native() { "native" } else { "python" };
     let (notes, code) = (at("notes"), at("handler.py"));
     format!(
         "apiVersion: nuclio.io/v1\nkind: NuclioFunction\nmetadata: {{name: ledger}}\nspec:\n  \
@@ -329,8 +329,11 @@ fn function_yaml(folder: &Path, kind: Kind) -> String {
     )
 }
 
-fn native_runtime(program: &Path) -> String {
-    let program = Value::from(program.to_string_lossy());
+fn native_runtime(program: &Path, kind: Kind) -> String {
+    let mut program = Value::from(program.to_string_lossy()).to_string();
+    if kind == Kind::Refusing {
+        program.push_str(", \"refuse\"");
+    }
     format!("id = \"native\"\nnames = [\"native\"]\ncommand = [{program}]\n")
 }
 
