@@ -60,20 +60,32 @@ class Runner:
             raise error
 
     def serve(self):
-        loop = self._loop
-        look = _look(loop, self._handler, self._context)
+        loop, over = self._loop, []
+
+        def end():
+            over.append(True)
+            loop.stop()
+
+        look = _look(loop, self._handler, self._context, end)
 
         def rung():
             if bell_rang():
                 look()
             else:
                 # The processor is gone, and with it everybody who waits for an answer.
-                loop.stop()
+                end()
 
         bell = watch_bell()
         loop.add_reader(bell, rung)
-        loop.call_soon(look)
-        loop.run_forever()
+        while not over:
+            loop.call_soon(look)
+            try:
+                # Ends early when the user's code stops the loop: that is not for it to decide.
+                loop.run_forever()
+            except BaseException as error:
+                # Some task or callback of the user's wanted to end the process, as `sys.exit` does.
+                told = {"message": "the event loop goes on", "exception": error}
+                loop.default_exception_handler(told)
         loop.remove_reader(bell)
 
     def _end(self):
@@ -88,7 +100,7 @@ class Runner:
         loop.close()
 
 
-def _look(loop, handler, context):
+def _look(loop, handler, context, end):
     """The function that takes what has come down and begins a task for each event.
 
     A closure: local names are a good part of what an event costs.
@@ -134,7 +146,7 @@ def _look(loop, handler, context):
         def ended(_):
             del tasks[claim]
             if stopping and not tasks:
-                loop.stop()
+                end()
 
         task.add_done_callback(ended)
 
@@ -162,7 +174,7 @@ def _look(loop, handler, context):
             return
         stopping = True
         if not tasks:
-            loop.stop()
+            end()
 
     def look():
         for _ in rounds:

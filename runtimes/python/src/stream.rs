@@ -260,7 +260,8 @@ impl Drop for Stream {
             return;
         }
         let Some(link) = link::link() else { return };
-        Python::attach(|py| {
+        // Not while the interpreter ends: then the processor cuts the connection.
+        Python::try_attach(|py| {
             let error = PyRuntimeError::new_err("the streamed reply was given up before its end");
             if let Err(error) = self.failed_with(py, link, error) {
                 give_up(error);

@@ -69,7 +69,8 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let event = self.event.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         let (Some(event), Some(link)) = (event, link::link()) else { return };
-        Python::attach(|py| {
+        // Not while the interpreter ends: then the processor answers for this process.
+        Python::try_attach(|py| {
             let error = PyRuntimeError::new_err("the task of this event ended before it began");
             if let Err(error) = finish(link, self.turn, event.into_bound(py), Err(error)) {
                 give_up(error);
