@@ -6,7 +6,7 @@
 
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::abi::{EventHeader, Extent, HeaderEntry, Range};
+use crate::abi::{EventHeader, Extent, HeaderEntry, Range, event_flag};
 
 const FIXED: usize = size_of::<EventHeader>();
 const LINE: usize = size_of::<HeaderEntry>();
@@ -34,6 +34,14 @@ pub fn write(
         to.copy_from_slice(line.as_bytes());
     }
     rest[..extents.len() * EXTENT].copy_from_slice(extents.as_bytes());
+}
+
+/// Says in a written header whether its event is the last of a batch.
+pub fn set_last_in_batch(slot: &mut [u8], is_last: bool) {
+    const AT: usize = std::mem::offset_of!(EventHeader, flags);
+    let flags = u16::from_le_bytes([slot[AT], slot[AT + 1]]) & !event_flag::LAST_IN_BATCH;
+    let flags = if is_last { flags | event_flag::LAST_IN_BATCH } else { flags };
+    slot[AT..AT + 2].copy_from_slice(&flags.to_le_bytes());
 }
 
 /// A header read from a slot.
@@ -92,6 +100,19 @@ impl<'a> EventView<'a> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_last_of_a_batch_is_told_and_taken_back() {
+        let mut slot = [0u8; 256];
+        let flags = event_flag::ID_IN_TOKEN;
+        let mut header = EventHeader { flags, body_bytes: 7, ..Default::default() };
+        write(&mut slot, &mut header, std::iter::empty(), &[]);
+        let read = |slot: &[u8]| EventView::new(slot).unwrap().header();
+        for (is_last, expected) in [(true, flags | event_flag::LAST_IN_BATCH), (false, flags)] {
+            set_last_in_batch(&mut slot, is_last);
+            assert_eq!((read(&slot).flags, read(&slot).body_bytes), (expected, 7));
+        }
+    }
 
     proptest! {
         /// What was written is read back, whatever the lines and extents.

@@ -257,10 +257,17 @@ impl<M: Mem> Consumer<M> {
     /// begin long after it was taken and its place given back.
     #[must_use]
     pub fn begin(&mut self, index: M::Index) -> bool {
-        self.mem.store(Word::Started, index.next(), Ordering::Relaxed);
+        self.begin_all(index, index)
+    }
+
+    /// As [`Consumer::begin`] for the entries from `first` to `last`, which begin together or not at
+    /// all: the recall is held against the first.
+    #[must_use]
+    pub fn begin_all(&mut self, first: M::Index, last: M::Index) -> bool {
+        self.mem.store(Word::Started, last.next(), Ordering::Relaxed);
         fence(Ordering::SeqCst); // ord: begin_fence
         let recall = self.mem.load(Word::Recall, Ordering::Relaxed);
-        !is_recalled(recall, index)
+        !is_recalled(recall, first)
     }
 }
 
@@ -315,6 +322,27 @@ mod tests {
         let memory = Memory { words: [start; 6], entries: [0; 32] };
         let mem = Mem8(Rc::new(Cell::new(memory)));
         (Producer::new(mem.clone(), capacity, start), Consumer::new(mem, capacity, start))
+    }
+
+    /// Wherever the circle stands, a batch comes back whole or runs whole.
+    #[test]
+    fn a_batch_begins_together_or_not_at_all() {
+        for start in 0..=u8::MAX {
+            let (mut tx, mut rx) = ring(8, start);
+            let indices = [0, 1, 2].map(|n| tx.push(&numbered(n)).unwrap());
+            assert!(tx.publish());
+            for index in indices {
+                assert_eq!(rx.pop().unwrap().unwrap().0, index);
+            }
+            let [first, .., last] = indices;
+            assert!(rx.begin_all(first, last));
+            // Begun before it was taken back: every entry of it will be answered.
+            assert_eq!(tx.recall(), last.next());
+
+            let next = tx.push(&numbered(3)).and_then(|_| tx.push(&numbered(4))).unwrap();
+            assert_eq!(tx.recall(), last.next());
+            assert!(!rx.begin_all(last.next(), next));
+        }
     }
 
     /// A whole ring between two calls: what both ends know, and who sleeps.

@@ -112,10 +112,17 @@ impl WorkerEnd {
         self.sq.begin(index)
     }
 
+    /// As [`WorkerEnd::begin`] for a batch: from its first entry to its last.
+    pub fn begin_all(&mut self, first: u32, last: u32) -> bool {
+        self.sq.begin_all(first, last)
+    }
+
     /// True if the processor has cancelled this claim.
     pub fn is_cancelled(&self, claim: u64) -> bool {
         let (tag, generation) = (claim as u32, (claim >> 32) as u32);
-        tag < self.layout.tags
+        // No claim has generation 0, which is what stands in a table nothing was written to.
+        generation != 0
+            && tag < self.layout.tags
             && self.d.load(d_word::CANCEL + 4 * tag as usize, Ordering::Relaxed) == generation
     }
 

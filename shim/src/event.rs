@@ -3,9 +3,11 @@
 //! An `Event` is the hold: the slot stays as it is until the event is given back with the reply
 //! (`released = true`) or by `Worker::release`. It may outlive the reply.
 
-use rings::abi::{EventHeader, Extent, down_flag, unplace};
+use rings::abi::{EventHeader, Extent, down_flag, event_flag, unplace};
 use rings::header::EventView;
 use rings::memory::EventMemory;
+
+use crate::worker::Down;
 
 /// An event that this worker must answer, and the right to look at its slot.
 #[derive(Debug)]
@@ -90,6 +92,16 @@ impl Event {
     /// The lowest level of the event's log records that are wanted in its reply; `None` = none are.
     pub fn wanted_log_level(&self) -> Option<u8> {
         (self.flags & down_flag::WANT_LOGS != 0).then_some(self.wanted_level)
+    }
+
+    /// True for the last event of a batch; a batch of one is its only event.
+    pub fn is_last_in_batch(&self) -> bool {
+        self.view().header().flags & event_flag::LAST_IN_BATCH != 0
+    }
+
+    /// What comes down when no more of its batch follow.
+    pub(crate) fn alone(self) -> Down {
+        if self.is_last_in_batch() { Down::Batch(vec![self]) } else { Down::Event(self) }
     }
 
     /// Bytes of the body.

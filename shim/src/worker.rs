@@ -24,6 +24,8 @@ use crate::stream::Streams;
 pub enum Down {
     /// Run the handler.
     Event(Event),
+    /// Run the handler once with all of these; each must be answered by itself.
+    Batch(Vec<Event>),
     /// Stop working on an event.
     Cancel {
         /// Which.
@@ -132,9 +134,14 @@ impl Worker {
         loop {
             let Some((index, entry)) = self.next_entry()? else { return Ok(None) };
             match entry.kind {
+                down::EVENT if entry.flags & down_flag::BATCH_MORE != 0 => {
+                    if let Some(events) = self.begin_batch(index, entry)? {
+                        return Ok(Some(Down::Batch(events)));
+                    }
+                }
                 down::EVENT => {
                     if let Some(event) = self.begin(index, &entry)? {
-                        return Ok(Some(Down::Event(event)));
+                        return Ok(Some(event.alone()));
                     }
                 }
                 down::CANCEL => return Ok(Some(Down::Cancel { claim: entry.claim })),
@@ -145,7 +152,7 @@ impl Worker {
         }
     }
 
-    fn next_entry(&mut self) -> Result<Option<(u32, Entry)>, ShimError> {
+    pub(crate) fn next_entry(&mut self) -> Result<Option<(u32, Entry)>, ShimError> {
         if let Some(aside) = self.aside.pop_front() {
             return Ok(Some(aside));
         }
@@ -162,17 +169,30 @@ impl Worker {
 
     /// Begins an event unless it was recalled or its chain is broken.
     fn begin(&mut self, index: u32, entry: &Entry) -> Result<Option<Event>, ShimError> {
-        let linked = entry.flags & down_flag::LINK != 0;
-        self.link_broken &= linked;
-        let skip = self.link_broken || !self.end.begin(index);
-        if skip {
-            self.push(&Entry { kind: up::SKIPPED, claim: entry.claim, ..Default::default() })?;
+        if self.must_skip(index, index, entry) {
+            self.skip(entry)?;
             return Ok(None);
         }
+        self.begun(entry).map(Some)
+    }
+
+    /// Begins the entries from `first` to `last`, or says that they come back; `entry` is the first.
+    pub(crate) fn must_skip(&mut self, first: u32, last: u32, entry: &Entry) -> bool {
+        let linked = entry.flags & down_flag::LINK != 0;
+        self.link_broken &= linked;
+        self.link_broken || !self.end.begin_all(first, last)
+    }
+
+    pub(crate) fn skip(&mut self, entry: &Entry) -> Result<(), ShimError> {
+        self.push(&Entry { kind: up::SKIPPED, claim: entry.claim, ..Default::default() })
+    }
+
+    /// The event of an entry whose work begins now.
+    pub(crate) fn begun(&self, entry: &Entry) -> Result<Event, ShimError> {
         let mut event = Event::read(entry, self.memory)
             .ok_or(ShimError::Protocol("an event outside the event memory"))?;
         event.begun_ns = self.mark_ns;
-        Ok(Some(event))
+        Ok(event)
     }
 
     /// What needs nothing from the language.

@@ -1,11 +1,10 @@
 //! What this version accepts in function.yaml and does not act on yet; each use is a warning.
 
 /// Right in function.yaml, and not heeded by this version.
-pub const WITHOUT_EFFECT: [&str; 13] = [
+pub const WITHOUT_EFFECT: [&str; 12] = [
     "spec.limits.memory",
     "spec.limits.pending",
     "spec.limits.replyBufferMax",
-    "spec.triggers.*.batch",
     "spec.triggers.*.retry",
     "spec.triggers.*.deadLetter",
     "spec.triggers.*.onExhausted",

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::error::ConfigError;
 use crate::function::Function;
+use crate::limits::IN_FLIGHT_MAX;
 use crate::path::join;
 use crate::trigger::{Trigger, TriggerKind, Workers};
 
@@ -24,6 +25,21 @@ pub struct WorkerPool {
     pub worker_termination_timeout: Duration,
     /// Events in flight in one worker, where the handler is `async`.
     pub max_inflight: u32,
+}
+
+impl WorkerPool {
+    /// Most events that one worker can have at once: `maxInflight` of an async handler, or on each
+    /// thread of a sync one an event or a batch.
+    #[must_use]
+    pub fn events_at_once(&self, function: &Function) -> u32 {
+        let batch_of = |key: &String| {
+            let trigger = function.spec.triggers.get(key)?;
+            trigger.batch_rule().map(|batch| batch.batch_size)
+        };
+        let unit = self.triggers.iter().filter_map(batch_of).max().unwrap_or(1);
+        let threads = function.spec.runtime_attributes.threads.unwrap_or(1);
+        self.max_inflight.max(unit.saturating_mul(threads)).min(IN_FLIGHT_MAX)
+    }
 }
 
 impl Function {

@@ -296,6 +296,12 @@ pub struct Partition {
 }
 
 impl Trigger {
+    /// How events are collected, where they are.
+    #[must_use]
+    pub fn batch_rule(&self) -> Option<&Batch> {
+        self.batch.as_ref().filter(|batch| batch.mode == BatchMode::Enable)
+    }
+
     /// A trigger of this kind with every setting at its default.
     #[must_use]
     pub fn new(kind: TriggerKind) -> Self {

@@ -75,6 +75,16 @@ impl Config {
         let memory = memory.unwrap_or(EVENT_MEMORY_BYTES_MAX);
         let http = note(http_plan(&function, memory), &mut mistakes);
         let arena_bytes = note(arena_bytes(&function), &mut mistakes);
+        if let (Some((runtime, _)), Some(http)) = (&found, &http)
+            && http.trigger.batch_rule().is_some()
+            && !runtime.file.batches
+        {
+            let (key, language) = (&http.key, &runtime.file.id);
+            mistakes.push(format!(
+                "spec.triggers.{key}.batch: {language} handlers get one event at a time; leave \
+                 batch out"
+            ));
+        }
         if let Err((problem, hint)) = spec::check_function_name(&args.namespace) {
             mistakes.push(format!("--namespace: {problem}; {hint}"));
         }

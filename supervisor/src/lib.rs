@@ -27,7 +27,7 @@ use admin::AdminConfig;
 use args::{Args, LogFormat};
 pub use config::Config;
 use crossing::{PoolId, ToPoolSender, to_pool_channel};
-use data::{DataConfig, TriggerConfig};
+use data::{BatchRule, DataConfig, TriggerConfig};
 use limits::{DESCRIPTOR_RESERVE, TO_POOL_MAX};
 use log::{Format, Log, LogConfig};
 use prepare::Prepared;
@@ -160,6 +160,11 @@ fn trigger_config(config: &mut Config, listener: std::net::TcpListener) -> Trigg
         event_timeout_ns: config.function.spec.event_timeout.map_or(0, ns),
         idempotent: http.trigger.idempotent,
         cors: http.cors.take(),
+        batch: http.trigger.batch_rule().map(|batch| BatchRule {
+            events_max: batch.batch_size as usize,
+            timeout_ns: ns(batch.timeout),
+            quiet_ns: batch.quiet_period.map(ns),
+        }),
     }
 }
 
@@ -171,7 +176,14 @@ fn workers_config(config: &Config, segments: Segments, nofile: u64) -> WorkersCo
         id: id as PoolId,
         name: pool.name.as_str().into(),
         worker_count: pool.worker_count,
-        offer: offer(config).with_sizes(pool.max_inflight, config.arena_bytes, event_memory_bytes),
+        offer: Offer {
+            max_inflight: pool.max_inflight,
+            ..offer(config).with_sizes(
+                pool.events_at_once(&config.function),
+                config.arena_bytes,
+                event_memory_bytes,
+            )
+        },
     });
     let file = &config.runtime.file;
     let mut env: Vec<(String, String)> = file.env.clone().into_iter().collect();
@@ -263,6 +275,9 @@ fn settings(config: &Config) -> std::collections::BTreeMap<String, String> {
     }
     if !attributes.preload.is_empty() {
         settings.insert("preload".into(), serde_json::json!(attributes.preload).to_string());
+    }
+    if let Some(batch) = config.http.trigger.batch_rule() {
+        settings.insert("batchSize".into(), batch.batch_size.to_string());
     }
     settings.insert("errorDetail".into(), config.error_detail().into());
     settings

@@ -8,6 +8,7 @@ import sys
 from contextvars import ContextVar
 
 from _nuclio import (
+    BatchTicket,
     Stream,
     Ticket,
     bell_rang,
@@ -17,7 +18,7 @@ from _nuclio import (
     watch_bell,
 )
 
-from nuclio_sdk._load import ending_of, is_coroutine_function
+from nuclio_sdk._load import Unusable, ending_of, is_coroutine_function
 from nuclio_sdk._sending import sent, wake
 
 # Events taken in one go before other callbacks of the loop have their turn.
@@ -30,10 +31,10 @@ _EAGER = sys.version_info >= (3, 12)
 class Runner:
     """Serves one handler until the processor says stop."""
 
-    def __init__(self, handler, context):
+    def __init__(self, handler, context, kind=""):
         self._handler = handler
         self._context = context
-        self._loop = asyncio.new_event_loop()
+        self._loop = _new_loop(kind)
         asyncio.set_event_loop(self._loop)
 
     def init(self, init_context):
@@ -100,6 +101,21 @@ class Runner:
         loop.close()
 
 
+def _new_loop(kind):
+    if kind in ("", "asyncio"):
+        return asyncio.new_event_loop()
+    if kind != "uvloop":
+        raise Unusable(f"runtimeAttributes.loop: {kind} is unknown; write asyncio or uvloop")
+    try:
+        import uvloop
+    except ImportError as error:
+        raise Unusable(
+            f"runtimeAttributes asks for uvloop, which {sys.executable} cannot load ({error}): "
+            "run pip install uvloop, or leave the setting out"
+        ) from None
+    return uvloop.new_event_loop()
+
+
 def _look(loop, handler, context, end):
     """The function that takes what has come down and begins a task for each event.
 
@@ -112,6 +128,8 @@ def _look(loop, handler, context, end):
     tasks = {}
     # Streams that wait for credit or room.
     waiting = []
+    # For each event of a batch: the task of all of them, and those that are still waited for.
+    batches = {}
     stopping = False
     Task, eager, rounds = asyncio.Task, _EAGER, range(_BATCH)
     always_awaitable = is_coroutine_function(handler)
@@ -161,6 +179,25 @@ def _look(loop, handler, context, end):
             failed = error
         drained(trigger, failed)
 
+    def begin_batch(ticket):
+        options = {"eager_start": True} if eager else {}
+        task = Task(answer(ticket), loop=loop, **options)
+        if task.done():
+            return
+        claims = ticket.claims
+        begun(task, claims[0])
+        batches.update(dict.fromkeys(claims, (task, set(claims))))
+        task.add_done_callback(lambda _: [batches.pop(claim) for claim in claims])
+
+    def cancel(claim):
+        task, waited_for = tasks.get(claim), ()
+        if claim in batches:
+            task, waited_for = batches[claim]
+            waited_for.discard(claim)
+        # Whoever else is in the batch still gets its answer.
+        if task is not None and not waited_for:
+            task.cancel()
+
     def control(work):
         nonlocal stopping
         if type(work) is tuple:
@@ -168,9 +205,7 @@ def _look(loop, handler, context, end):
             begun(Task(drain(*work), loop=loop), work)
             return
         if work is not True:
-            task = tasks.get(work)
-            if task is not None:
-                task.cancel()
+            cancel(work)
             return
         stopping = True
         if not tasks:
@@ -190,6 +225,8 @@ def _look(loop, handler, context, end):
                 if waiting:
                     wake(waiting)
                 return
+            elif type(work) is BatchTicket:
+                begin_batch(work)
             else:
                 control(work)
         loop.call_soon(look)

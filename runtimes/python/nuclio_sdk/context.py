@@ -2,7 +2,7 @@
 
 import sys
 
-from _nuclio import Logger, Response, TriggerInfo
+from _nuclio import Logger, Response, TriggerInfo, current_deadline
 
 from nuclio_sdk.platform import Platform
 
@@ -58,6 +58,12 @@ class Context:
         self.trigger_name = self.trigger.name
         self.function_name = function_name
         self.function_version = function_version
+
+    @property
+    def deadline(self):
+        """When the answer to the current event is due, on the clock of ``time.monotonic()``; None
+        without ``eventTimeout``. ``asyncio.timeout_at`` takes it."""
+        return current_deadline()
 
     def retry(self, after=0.0):
         """``return context.retry(after=5)``: try this event again in five seconds."""

@@ -10,7 +10,7 @@ use shim::{Level, Origin, Reply, ReplyBody, ShimError};
 
 use crate::event::Event;
 use crate::hold::Hold;
-use crate::link::Link;
+use crate::link::{self, Link};
 use crate::reply::{self, Answer, Content};
 use crate::stream::Stream;
 use crate::{buffer, failure, output};
@@ -52,6 +52,19 @@ pub enum Ended {
     Streams(Box<Stream>),
 }
 
+impl Turn {
+    /// That of an event which begins now.
+    #[inline]
+    pub fn of(event: &shim::Event) -> Self {
+        link::note_deadline(event.claim(), event.deadline_ns());
+        Self {
+            claim: event.claim(),
+            begun_ns: event.begun_ns(),
+            wanted_level: event.wanted_log_level(),
+        }
+    }
+}
+
 /// Ends an event with what the handler returned or raised; `event` is the last reference of ours.
 #[inline]
 pub fn finish<'py>(
@@ -91,6 +104,24 @@ pub fn finish_failed<'py>(
     send(link, turn, event, &answer)
 }
 
+/// Ends an event with an answer that was made without looking at it.
+pub fn finish_with<'py>(
+    link: &Link,
+    turn: Turn,
+    event: Bound<'py, Event>,
+    answer: &Answer<'py>,
+) -> Result<bool, ShimError> {
+    output::flush(turn.claim);
+    send(link, turn, event, answer)
+}
+
+/// To be called when a handler has returned, before anything of its events is touched.
+pub fn leave_if_child() {
+    if buffer::is_forked() {
+        leave_child();
+    }
+}
+
 /// A handler that forked has returned in the child, too: the event belongs to the parent.
 fn leave_child() -> ! {
     output::flush_all();
@@ -99,7 +130,7 @@ fn leave_child() -> ! {
 
 /// The answer for an exception, which may be a request for another attempt.
 #[cold]
-fn failed<'py>(
+pub fn failed<'py>(
     link: &Link,
     event: &Event,
     claim: u64,
@@ -132,7 +163,7 @@ fn unsendable<'py>(link: &Link, claim: u64, error: &Bound<'py, PyBaseException>)
     error_answer(line, text)
 }
 
-fn error_answer<'py>(line: String, trace: String) -> Answer<'py> {
+pub fn error_answer<'py>(line: String, trace: String) -> Answer<'py> {
     let text = match ERROR_DETAIL.get() {
         Some(ErrorDetail::None) => "the function failed".to_owned(),
         Some(ErrorDetail::Traceback) => trace,

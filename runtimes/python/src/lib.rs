@@ -6,6 +6,8 @@
 //! Unsafe code is in `buffer` only. Never here: HTTP, brokers, configuration files.
 #![deny(unsafe_code)]
 
+mod batch;
+mod batch_task;
 #[allow(unsafe_code)]
 mod buffer;
 mod event;
@@ -25,6 +27,7 @@ mod serve;
 mod start;
 mod stream;
 mod task;
+mod threads;
 mod trigger;
 mod values;
 mod zygote;
@@ -34,6 +37,8 @@ use pyo3::prelude::*;
 /// The module as Python imports it.
 #[pymodule]
 mod _nuclio {
+    #[pymodule_export]
+    use crate::batch_task::BatchTicket;
     #[pymodule_export]
     use crate::buffer::BodyView;
     #[pymodule_export]
@@ -53,11 +58,20 @@ mod _nuclio {
     #[pymodule_export]
     use crate::task::{Ticket, bell_rang, drained, next_work, use_context_variable, watch_bell};
     #[pymodule_export]
+    use crate::threads::serve_thread;
+    #[pymodule_export]
     use crate::trigger::TriggerInfo;
     #[pymodule_export]
     use crate::zygote::{give_number, tie_to_parent};
     use pyo3::prelude::*;
     use pyo3::types::PyDict;
+
+    /// When the answer to the current event is due, on the clock of `time.monotonic()`; or None.
+    #[pyfunction]
+    fn current_deadline(py: Python<'_>) -> Option<f64> {
+        let ns = crate::link::current_deadline_ns(py);
+        (ns != 0).then(|| std::time::Duration::from_nanos(ns).as_secs_f64())
+    }
 
     /// How often bodies were copied, viewed and gathered in this process.
     #[pyfunction]

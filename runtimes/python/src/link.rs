@@ -4,8 +4,9 @@
 //! the lock never runs Python code and never waits for the interpreter, so threads that hold the
 //! interpreter may wait for the lock. A forked child has no connection: the rings are its parent's.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::ThreadId;
 
@@ -19,6 +20,14 @@ use crate::trigger::TriggerInfo;
 static LINK: OnceLock<Link> = OnceLock::new();
 /// The event a sync handler is working on; 0 between events.
 static CURRENT_CLAIM: AtomicU64 = AtomicU64::new(0);
+/// Several threads run the handler, each with an event of its own.
+static IS_PER_THREAD: AtomicBool = AtomicBool::new(false);
+thread_local! {
+    /// The event that this thread of several works on; 0 between events.
+    static CLAIM_OF_THREAD: Cell<u64> = const { Cell::new(0) };
+}
+/// When the answers are due that have a deadline, by tag: `context.deadline` asks.
+static DEADLINES: OnceLock<Box<[AtomicU64]>> = OnceLock::new();
 /// Events under way whose client wants log records, and the lowest level any of them wants.
 static WANTING: AtomicU32 = AtomicU32::new(0);
 static WANTED_LEVEL: AtomicU8 = AtomicU8::new(NOT_WANTED);
@@ -50,6 +59,7 @@ pub fn attach(py: Python<'_>, python_version: &str) -> Result<&'static Link, Shi
         .iter()
         .filter_map(|t| Py::new(py, TriggerInfo::of(py, &t.kind, &t.name)).ok())
         .collect();
+    let _ = DEADLINES.set((0..offer.tags).map(|_| AtomicU64::new(0)).collect());
     let worker = Mutex::new(worker);
     let thread = std::thread::current().id();
     let link = Link { worker, bell, thread, offer, triggers };
@@ -71,6 +81,7 @@ pub fn trigger(py: Python<'_>, number: u16) -> Option<Py<TriggerInfo>> {
 /// The event that the running code belongs to; 0 for none.
 pub fn current_claim(py: Python<'_>) -> u64 {
     match CURRENT_OF_TASK.get() {
+        None if is_per_thread() => CLAIM_OF_THREAD.get(),
         None => CURRENT_CLAIM.load(Ordering::Relaxed),
         Some(variable) => variable
             .bind(py)
@@ -83,7 +94,39 @@ pub fn current_claim(py: Python<'_>) -> u64 {
 /// Notes which event a sync handler works on.
 #[inline]
 pub fn set_current_claim(claim: u64) {
-    CURRENT_CLAIM.store(claim, Ordering::Relaxed);
+    if is_per_thread() {
+        CLAIM_OF_THREAD.set(claim);
+    } else {
+        CURRENT_CLAIM.store(claim, Ordering::Relaxed);
+    }
+}
+
+/// True if each of several threads has an event of its own.
+#[inline]
+pub fn is_per_thread() -> bool {
+    IS_PER_THREAD.load(Ordering::Relaxed)
+}
+
+/// From now on several threads run the handler.
+pub fn set_current_per_thread() {
+    IS_PER_THREAD.store(true, Ordering::Relaxed);
+}
+
+/// Notes when the answer to an event is due that has begun.
+#[inline]
+pub fn note_deadline(claim: u64, deadline_ns: u64) {
+    if deadline_ns != 0
+        && let Some(place) = DEADLINES.get().and_then(|all| all.get(claim as u32 as usize))
+    {
+        place.store(deadline_ns, Ordering::Relaxed);
+    }
+}
+
+/// When the answer to the current event is due, on CLOCK_MONOTONIC; 0 = never, or no event.
+pub fn current_deadline_ns(py: Python<'_>) -> u64 {
+    let claim = current_claim(py);
+    let place = DEADLINES.get().and_then(|all| all.get(claim as u32 as usize));
+    place.filter(|_| claim != 0).map_or(0, |place| place.load(Ordering::Relaxed))
 }
 
 /// An event begins whose client wants log records from this level on. While one is under way, all

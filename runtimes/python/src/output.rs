@@ -41,7 +41,8 @@ static HAS_PARTIAL: AtomicBool = AtomicBool::new(false);
 
 fn owner(link: &link::Link, claim: u64) -> Owner {
     let thread = std::thread::current().id();
-    if link.is_served_by(thread) { Owner::Event(claim) } else { Owner::Thread(thread) }
+    let serves = link.is_served_by(thread) || (claim != 0 && link::is_per_thread());
+    if serves { Owner::Event(claim) } else { Owner::Thread(thread) }
 }
 
 fn partial() -> MutexGuard<'static, Option<Partial>> {
@@ -118,6 +119,13 @@ fn log(link: &link::Link, is_error: bool, claim: u64, line: &[u8]) {
 pub fn flush(claim: u64) {
     if HAS_PARTIAL.load(Ordering::Relaxed) {
         flush_partial(Owner::Event(claim), claim);
+    }
+}
+
+/// Logs the unfinished lines of this thread after a batch, which is no event.
+pub fn flush_of_thread(link: &link::Link) {
+    if HAS_PARTIAL.load(Ordering::Relaxed) {
+        flush_partial(owner(link, 0), 0);
     }
 }
 

@@ -26,6 +26,11 @@ pub struct Parts<'py> {
 }
 
 impl Response {
+    /// The event that it answers, where it says so.
+    pub fn event_id<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.event_id.as_ref().map(|id| id.bind(py).clone())
+    }
+
     pub fn parts<'py>(&self, py: Python<'py>) -> Parts<'py> {
         let bound = |part: &Option<Py<PyAny>>| part.as_ref().map(|part| part.bind(py).clone());
         Parts {

@@ -4,6 +4,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use shim::{Down, Level, Origin, ShimError};
 
+use crate::batch;
 use crate::event::Event;
 use crate::failure;
 use crate::finish::{Ended, Turn, finish};
@@ -19,6 +20,7 @@ pub fn serve(
     loop {
         match link.next()? {
             Next::Down(Down::Event(event)) => one(link, handler, context, event)?,
+            Next::Down(Down::Batch(events)) => batch::serve(link, handler, context, events)?,
             Next::Armed => {
                 if !link.sleep(py)? {
                     return Err(ShimError::ProcessorGone);
@@ -39,17 +41,13 @@ pub fn serve(
 }
 
 #[inline]
-fn one(
+pub fn one(
     link: &Link,
     handler: &Bound<'_, PyAny>,
     context: &Bound<'_, PyAny>,
     event: shim::Event,
 ) -> Result<(), ShimError> {
-    let turn = Turn {
-        claim: event.claim(),
-        begun_ns: event.begun_ns(),
-        wanted_level: event.wanted_log_level(),
-    };
+    let turn = Turn::of(&event);
     link::want_from(turn.wanted_level);
     link::set_current_claim(turn.claim);
     let event = Bound::new(handler.py(), Event::of_slot(event))

@@ -10,7 +10,7 @@ use shim::{Offer, ShimError};
 use crate::finish::set_error_detail;
 use crate::link::{self, Link};
 use crate::logger::Logger;
-use crate::{buffer, failure, output, serve};
+use crate::{buffer, failure, output, serve, threads};
 
 /// Exit code after `give_up`; the processor sees the death, not the number.
 const GIVEN_UP: i32 = 1;
@@ -72,7 +72,11 @@ impl Loaded {
             runner.bind(py).call_method0(intern!(py, "serve"))?;
             runner.bind(py).call_method0(intern!(py, "terminate"))
         } else {
-            serve::serve(link, self.handler.bind(py), context).unwrap_or_else(|e| give_up(e));
+            match threads(link.offer()) {
+                1 => serve::serve(link, self.handler.bind(py), context)
+                    .unwrap_or_else(|e| give_up(e)),
+                count => threads::serve(py, count, self.handler.bind(py), context)?,
+            }
             py.import(intern!(py, "nuclio_sdk._load"))?
                 .call_method1(intern!(py, "terminate"), (context,))
         };
@@ -97,12 +101,41 @@ fn ready(py: Python<'_>, link: &Link, offer: &Offer) -> Result<Loaded, Refusal> 
     let code = load.call_method1(intern!(py, "load"), (&offer.code_path, &offer.handler)).map_err(
         |error| refusal_of(py, &load, error).unwrap_or_else(|e| raised(&offer.code_path, e)),
     )?;
-    let loaded = prepare(py, &load, &code, offer).map_err(|(what, error)| raised(what, error))?;
-    let concurrency = if loaded.runner.is_some() { offer.max_inflight.max(1) } else { 1 };
+    let loaded = prepare(py, &load, &code, offer).map_err(|(what, error)| {
+        refusal_of(py, &load, error).unwrap_or_else(|error| raised(what, error))
+    })?;
+    let concurrency = concurrency(offer, loaded.runner.is_some());
     if let Err(error) = link.ready(concurrency) {
         give_up(error);
     }
     Ok(loaded)
+}
+
+/// Events, or batches of them, that the worker takes at once.
+fn concurrency(offer: &Offer, is_async: bool) -> u32 {
+    if is_async {
+        let batch = setting(offer, "batchSize").unwrap_or(1).max(1);
+        return (offer.max_inflight / batch).max(1);
+    }
+    threads(offer)
+}
+
+/// The event loop that is asked for: `loop: uvloop`, or `uvloop: true`.
+fn loop_kind(offer: &Offer) -> &str {
+    let get = |name| offer.settings.get(name).map_or("", String::as_str);
+    match (get("loop"), get("uvloop")) {
+        ("", "true") => "uvloop",
+        (kind, _) => kind,
+    }
+}
+
+/// Threads that run a sync handler.
+fn threads(offer: &Offer) -> u32 {
+    setting(offer, "threads").unwrap_or(1).max(1)
+}
+
+fn setting(offer: &Offer, name: &str) -> Option<u32> {
+    offer.settings.get(name).and_then(|text| text.parse().ok())
 }
 
 /// Makes the context, the loop if there must be one, and runs `init_context`; an error comes with
@@ -119,7 +152,8 @@ fn prepare(
     let (handler, init) = (get("handler")?, get("init_context")?);
     let runner = if get("is_async")?.is_truthy().map_err(broken)? {
         let aio = py.import(intern!(py, "nuclio_sdk._aio")).map_err(broken)?;
-        Some(aio.call_method1(intern!(py, "Runner"), (&handler, &context)).map_err(broken)?)
+        let kind = loop_kind(offer);
+        Some(aio.call_method1(intern!(py, "Runner"), (&handler, &context, kind)).map_err(broken)?)
     } else {
         None
     };

@@ -7,6 +7,8 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use shim::{Down, ShimError};
 
+use crate::batch::Batch;
+use crate::batch_task::BatchTicket;
 use crate::event::Event;
 use crate::finish::{Ended, Turn, finish};
 use crate::link::{self, Link, Next};
@@ -83,7 +85,7 @@ fn connected() -> &'static Link {
     link::link().unwrap_or_else(|| give_up(ShimError::ProcessorGone))
 }
 
-/// The next thing to do: a `Ticket`, the claim of an event to be cancelled, True to stop, or in a
+/// The next thing to do: a `Ticket` or a `BatchTicket`, the claim of an event to be cancelled, True to stop, or in a
 /// tuple the number of a trigger that drains. None if there is nothing and the bell will ring.
 #[pyfunction]
 pub fn next_work<'py>(py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -91,14 +93,13 @@ pub fn next_work<'py>(py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
     Ok(Some(match link.next().unwrap_or_else(|error| give_up(error)) {
         Next::Armed => return Ok(None),
         Next::Down(Down::Event(event)) => {
-            let turn = Turn {
-                claim: event.claim(),
-                begun_ns: event.begun_ns(),
-                wanted_level: event.wanted_log_level(),
-            };
+            let turn = Turn::of(&event);
             link::want_from(turn.wanted_level);
             let event = Mutex::new(Some(Py::new(py, Event::of_slot(event))?));
             Bound::new(py, Ticket { turn, event })?.into_any()
+        }
+        Next::Down(Down::Batch(events)) => {
+            Bound::new(py, BatchTicket::new(Batch::new(py, events)?))?.into_any()
         }
         Next::Down(Down::Cancel { claim }) => claim.into_pyobject(py)?.into_any(),
         Next::Down(Down::Stop) => true.into_pyobject(py)?.to_owned().into_any(),

@@ -3,7 +3,7 @@
 use rings::abi::init_failed;
 use rings::check::{Block, Response, Up};
 use rings::error::Violation;
-use rings::limits::{COMPLETIONS_PER_TURN_MAX, ESCAPE_MAX};
+use rings::limits::{COMPLETIONS_PER_TURN_MAX, ESCAPE_MAX, HAND_AHEAD_MAX};
 use rings::log_ring::LogRecord;
 
 use super::figures::observe;
@@ -183,7 +183,7 @@ impl Data {
     /// The worker owes nothing more for this claim; without `released` it still looks at the slot.
     pub fn settle(&mut self, key: WorkerKey, claim: ClaimKey, event_key: EventKey, released: bool) {
         let worker = &mut self.workers[key];
-        worker.in_flight -= 1;
+        worker.leaves_flight(worker.claims[claim].batch);
         if let Some(event) = self.events.get(event_key) {
             self.triggers[event.trigger as usize].in_flight -= 1;
         }
@@ -311,7 +311,7 @@ impl Data {
         }
         worker.state = WorkerState::Ready;
         worker.was_ready = true;
-        let most = worker.end.tags() / 2;
+        let most = worker.end.tags().saturating_sub(HAND_AHEAD_MAX + ESCAPE_MAX);
         worker.concurrency = concurrency.min(most.max(1));
         let runtime_version = worker.end.runtime_version().to_owned();
         let id = worker.id;

@@ -38,12 +38,13 @@ impl Data {
                 trigger.deadlines.pop_front();
             }
             let waits = trigger.pending.front().and_then(|key| self.events.get(*key));
-            let wait = waits.map(|event| event.arrived_ns + trigger.wait_limit_ns);
+            let limit = trigger.wait_limit_ns.saturating_add(trigger.batch_wait_ns());
+            let wait = waits.map(|event| event.arrived_ns.saturating_add(limit));
             let deadline = trigger.deadlines.front().map(|(due, _)| *due);
             due = [due, wait, deadline].into_iter().flatten().min();
         }
         let kill = self.workers.values().map(|w| w.kill_at_ns).filter(|at| *at != 0).min();
-        [due, kill].into_iter().flatten().min()
+        [due, kill, self.next_batch_ns()].into_iter().flatten().min()
     }
 
     /// Runs everything that is due.
@@ -86,7 +87,7 @@ impl Data {
             let another = self.workers.iter().any(|(k, w)| {
                 w.pool == pool && w.state == WorkerState::Ready && w.recalled == 0 && {
                     let moves = now.saturating_sub(w.busy_since_ns) <= RECALL_AFTER_NS_MIN;
-                    !slow.contains(&k) && (moves || w.in_flight < w.concurrency)
+                    !slow.contains(&k) && (moves || w.units() < w.concurrency)
                 }
             });
             if another {
@@ -226,8 +227,11 @@ impl Data {
                 let trigger = &self.triggers[number];
                 let Some(key) = trigger.pending.front().copied() else { break };
                 let Some(event) = self.events.get(key) else { break };
+                // It waits for a worker from the moment on at which it need not wait for others.
                 let limit = trigger.wait_limit_ns;
-                if now < event.arrived_ns + limit || (limit == 0 && self.has_room(number)) {
+                let end =
+                    event.arrived_ns.saturating_add(limit.saturating_add(trigger.batch_wait_ns()));
+                if now < end || (limit == 0 && self.has_room(number)) {
                     break;
                 }
                 self.counters.rejected_full += 1;
@@ -242,7 +246,7 @@ impl Data {
         let pool = self.triggers[trigger].pool;
         let is_open = |w: &Worker| w.state == WorkerState::Ready && w.recalled == 0;
         let mut workers = self.workers.values().filter(|w| w.pool == pool && is_open(w));
-        workers.any(|w| w.in_flight < w.concurrency)
+        workers.any(|w| w.units() < w.concurrency)
     }
 
     /// Moves a drain on: idle connections close, then workers stop, then all is over.

@@ -158,7 +158,8 @@ impl Data {
             }
             held.state = ClaimState::Recalled;
             let event_key = held.event;
-            worker.in_flight -= 1;
+            let batch = held.batch;
+            worker.leaves_flight(batch);
             worker.recalled += 1;
             self.counters.recalled += 1;
             if let Some(event) = self.events.get(event_key) {

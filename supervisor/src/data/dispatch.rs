@@ -9,6 +9,7 @@ use rings::limits::HAND_AHEAD_MAX;
 use rings::os::monotonic_ns;
 
 use super::TriggerConfig;
+use super::batch::Batcher;
 use super::figures::{P99, observe};
 use super::http::cors::Cors;
 use super::inflight::{Claim, ClaimState, EventKey, Place, Worker, WorkerKey, WorkerState};
@@ -32,6 +33,8 @@ pub struct Trigger {
     pub stale: usize,
     /// Deadlines in the order of arrival, see `deadlines`.
     pub deadlines: VecDeque<(u64, EventKey)>,
+    /// Set where events go down together.
+    pub batcher: Option<Batcher>,
     pub run: P99,
     pub in_flight: u32,
     pub handled_ok: u64,
@@ -55,6 +58,7 @@ impl Trigger {
             pending: VecDeque::new(),
             stale: 0,
             deadlines: VecDeque::new(),
+            batcher: config.batch.map(Batcher::new),
             run: P99::default(),
             in_flight: 0,
             handled_ok: 0,
@@ -68,6 +72,7 @@ impl Trigger {
     /// Events handed down beyond the one that runs: as many as run in [`HAND_AHEAD_NS`].
     fn hand_ahead(&self) -> u32 {
         match self.run.ns() {
+            _ if self.batcher.is_some() => 0,
             None => 1,
             Some(ns) => (HAND_AHEAD_NS / ns).min(u64::from(HAND_AHEAD_MAX)) as u32,
         }
@@ -99,7 +104,13 @@ impl Data {
             return false;
         }
         if !self.pending_quota.take(trigger, 1) {
+            if let Some(batcher) = &mut self.triggers[trigger].batcher {
+                batcher.is_full = true;
+            }
             return false;
+        }
+        if let Some(batcher) = &mut self.triggers[trigger].batcher {
+            batcher.newest_ns = self.clock.now_ns;
         }
         if let Some(event) = self.events.get_mut(key) {
             event.place = Place::Pending;
@@ -135,12 +146,18 @@ impl Data {
     /// Gives one event of a pool to a worker; false if none waits or no worker can take one.
     fn dispatch_one(&mut self, pool: usize) -> bool {
         let Some((trigger, key)) = self.next_pending(pool) else { return false };
-        let Some(worker) = self.choose_worker(pool, trigger) else { return false };
-        if !self.give(worker, key) {
-            return false;
+        if self.triggers[trigger].batcher.is_some() {
+            if !self.give_batch(pool, trigger) {
+                return false;
+            }
+        } else {
+            let Some(worker) = self.choose_worker(pool, trigger, 1) else { return false };
+            if !self.give(worker, key, None) {
+                return false;
+            }
+            self.triggers[trigger].pending.pop_front();
+            self.pending_quota.give(trigger, 1);
         }
-        self.triggers[trigger].pending.pop_front();
-        self.pending_quota.give(trigger, 1);
         let count = self.pools[pool].triggers.len();
         self.pools[pool].next = (self.pools[pool].next + 1) % count.max(1);
         true
@@ -153,8 +170,9 @@ impl Data {
             let at = (self.pools[pool].next + step) % count;
             let number = self.pools[pool].triggers[at] as usize;
             self.drop_ended(number);
-            if let Some(key) = self.triggers[number].pending.front() {
-                let key = *key;
+            if let Some(key) = self.triggers[number].pending.front().copied()
+                && self.due_ns(number) <= self.clock.now_ns
+            {
                 self.pools[pool].next = at;
                 return Some((number, key));
             }
@@ -178,19 +196,25 @@ impl Data {
     /// The worker with the fewest events in flight, of those the one used last (its caches are
     /// warm). Beyond its concurrency a worker gets events only when no other is idle, and after a
     /// recall only when it has looked: a stopped one would swallow them again and again.
-    fn choose_worker(&self, pool: usize, trigger: usize) -> Option<WorkerKey> {
+    pub fn choose_worker(&self, pool: usize, trigger: usize, events: u32) -> Option<WorkerKey> {
         let ready = self.workers.iter().filter(|(_, w)| {
             let is_open = w.state == WorkerState::Ready && w.recalled == 0;
-            w.pool as usize == pool && is_open && w.has_tag()
+            w.pool as usize == pool && is_open && w.has_tags(events)
         });
         let (key, worker) =
             ready.min_by_key(|(_, w)| (w.in_flight, std::cmp::Reverse(w.used_turn)))?;
         let ahead = if worker.concurrency > 1 { 0 } else { self.triggers[trigger].hand_ahead() };
-        (worker.in_flight < worker.concurrency + ahead).then_some(key)
+        (worker.units() < worker.concurrency + ahead).then_some(key)
     }
 
     /// Writes the EVENT entry and the claim; false if the worker's ring has no room for events.
-    fn give(&mut self, key: WorkerKey, event_key: EventKey) -> bool {
+    /// `batch` = the id of its batch, and whether more of it follow.
+    pub fn give(
+        &mut self,
+        key: WorkerKey,
+        event_key: EventKey,
+        batch: Option<(u32, bool)>,
+    ) -> bool {
         let now = self.clock.now_ns;
         let Some(event) = self.events.get_mut(event_key) else { return false };
         let Some(worker) = self.workers.get_mut(key) else { return false };
@@ -199,11 +223,13 @@ impl Data {
             index: 0,
             state: ClaimState::Owed,
             pieces: None,
+            batch: batch.map_or(0, |(id, _)| id),
         });
         let (segment, offset, _) = self.slots.place(event.header);
         let entry = Entry {
             kind: down::EVENT,
-            flags: if event.logs.is_some() { down_flag::WANT_LOGS } else { 0 },
+            flags: if event.logs.is_some() { down_flag::WANT_LOGS } else { 0 }
+                | if let Some((_, true)) = batch { down_flag::BATCH_MORE } else { 0 },
             aux: event.trigger,
             value: event.header_bytes,
             claim: Worker::claim_number(claim),

@@ -9,6 +9,7 @@ use rings::log_ring::LogRecord;
 use rings::processor_end::ProcessorEnd;
 use rings::slots::{SlotRef, Slots};
 
+use super::batch::OpenBatches;
 use super::http::conn::ConnId;
 use crate::crossing::{DeathCause, Generation, PoolId, WorkerId};
 
@@ -87,6 +88,8 @@ pub struct Claim {
     pub state: ClaimState,
     /// The reply has begun and comes in pieces.
     pub pieces: Option<InPieces>,
+    /// Its batch, while it is in flight; 0 = none.
+    pub batch: u32,
 }
 
 /// A reply in pieces, as far as its worker has told it.
@@ -131,6 +134,7 @@ pub struct Worker {
     pub concurrency: u32,
     /// Claims owed, answering or given up: what keeps the worker busy.
     pub in_flight: u32,
+    pub batches: OpenBatches,
     /// Claims taken back whose SKIPPED has not come: it gets nothing new before it has looked.
     pub recalled: u32,
     pub completed: u64,
@@ -177,9 +181,20 @@ impl Worker {
         self.claims.contains_key(key).then_some(key)
     }
 
-    /// True if one more claim fits the tags that both sides agreed on.
-    pub fn has_tag(&self) -> bool {
-        (self.claims.len() as u32) + 1 < self.end.tags()
+    /// True if so many more claims fit the tags that both sides agreed on.
+    pub fn has_tags(&self, events: u32) -> bool {
+        (self.claims.len() as u32) + events < self.end.tags()
+    }
+
+    /// What it has of what its concurrency counts.
+    pub fn units(&self) -> u32 {
+        self.batches.units(self.in_flight)
+    }
+
+    /// A claim is no longer in flight; `batch` is its own.
+    pub fn leaves_flight(&mut self, batch: u32) {
+        self.in_flight -= 1;
+        self.batches.leave(batch);
     }
 
     /// True if the worker says that it has begun the entry.

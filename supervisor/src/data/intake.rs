@@ -3,6 +3,7 @@
 use slotmap::SlotMap;
 use std::collections::VecDeque;
 
+use super::batch::OpenBatches;
 use super::inflight::{Worker, WorkerState};
 use super::reactor::Data;
 use crate::crossing::{AttachedWorker, DeathCause, PoolId, ToData};
@@ -44,6 +45,7 @@ impl Data {
             state: WorkerState::Starting,
             concurrency: 1,
             in_flight: 0,
+            batches: OpenBatches::default(),
             recalled: 0,
             completed: 0,
             worn_after: attached.worn_after,

@@ -2,6 +2,7 @@
 //!
 //! No async runtime, no lock, no text formatting on the way of an event.
 
+mod batch;
 mod complete;
 mod deadlines;
 mod death;
@@ -27,6 +28,7 @@ use rings::slots::Slots;
 use crate::crossing::{PoolId, ToDataSender, ToPoolSender};
 use crate::limits::TO_DATA_MAX;
 use crate::log::Log;
+pub use batch::BatchRule;
 use http::cors::Cors;
 
 /// All that the data thread must know.
@@ -57,6 +59,8 @@ pub struct TriggerConfig {
     /// Every request may be repeated, whatever its method.
     pub idempotent: bool,
     pub cors: Option<Cors>,
+    /// Events go down together.
+    pub batch: Option<BatchRule>,
 }
 
 /// Starts the data thread. It ends when the drain is over and every worker has ended.

@@ -14,14 +14,14 @@ impl Data {
             pid: w.pid,
             ready: w.state == WorkerState::Ready,
             draining: matches!(w.state, WorkerState::Retiring | WorkerState::Stopping),
-            in_flight: w.in_flight.min(w.concurrency),
-            handed_ahead: w.in_flight.saturating_sub(w.concurrency),
+            in_flight: w.in_flight - w.units().saturating_sub(w.concurrency),
+            handed_ahead: w.units().saturating_sub(w.concurrency),
             completed: w.completed,
         });
         let triggers = self.triggers.iter().map(|t| TriggerSnapshot {
             name: t.name.clone(),
             kind: t.kind.clone(),
-            pending: (t.pending.len() - t.stale.min(t.pending.len())) as u32,
+            pending: t.waiting() as u32,
             in_flight: t.in_flight,
             handled_ok: t.handled_ok,
             handled_error: t.handled_error,

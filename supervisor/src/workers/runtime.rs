@@ -51,6 +51,9 @@ pub struct RuntimeFile {
     /// environment instead of `NUCLIO_WORKER_FD`.
     #[serde(default)]
     pub zygote: bool,
+    /// Its workers take several events in one call of the handler.
+    #[serde(default)]
+    pub batches: bool,
     #[serde(default = "one")]
     pub max_inflight_sync: u32,
     /// Environment of its workers.
