@@ -32,6 +32,7 @@ mod batch;
 mod event;
 mod log;
 mod reply;
+mod sending;
 mod stream;
 mod worker;
 
@@ -40,4 +41,5 @@ pub use log::{Level, Origin};
 pub use reply::{HeadBlock, Reply, ReplyBody};
 pub use rings::abi;
 pub use rings::attach::{Offer, TriggerOffer};
+pub use sending::Sending;
 pub use worker::{Down, ShimError, Worker};

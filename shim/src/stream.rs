@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use rings::abi::{Entry, UNKNOWN_LENGTH, up};
 use rings::limits::{STREAM_PIECE_BYTES_MAX, STREAM_PIECES_MAX, stream_reserve};
 
-use crate::reply::{Reply, ReplyBody};
+use crate::reply::Reply;
 use crate::worker::{ShimError, Worker};
 
 /// Pieces of streams on their way, by claim.
@@ -44,23 +44,23 @@ impl Streams {
 }
 
 impl Worker {
-    /// Sends the head of a streamed reply; the body of `reply` is not looked at. Other than that as
-    /// [`Worker::reply_begun`].
+    /// Begins a streamed reply, whose body is not looked at; false if there is no room, and then call
+    /// again after something has come down. Other than that as [`Worker::reply_begun`].
     pub fn begin_stream(
         &mut self,
         claim: u64,
         begun_ns: u64,
         reply: &Reply<'_>,
         released: bool,
-    ) -> Result<(), ShimError> {
-        let head_only = Reply { body: ReplyBody::Bytes(b""), ..reply.clone() };
-        let mut entry = self.response(claim, begun_ns, &head_only, released);
+    ) -> Result<bool, ShimError> {
         let head = reply.head.as_bytes();
-        let at = self.block(head.len() as u32)?;
+        let Some(at) = self.block_for(claim, head.len() as u32) else { return Ok(false) };
         self.end.write_block(at, 0, head);
+        let mut entry = self.response(claim, begun_ns, reply, released);
         entry.a = rings::abi::block(at, head.len() as u32);
         entry.e = UNKNOWN_LENGTH;
-        self.push(&entry)
+        self.push(&entry)?;
+        Ok(true)
     }
 
     /// Sends what it can of `bytes` as one piece; how many bytes that was, 0 if the stream must
@@ -73,14 +73,7 @@ impl Worker {
             return Ok(0);
         }
         let piece = &bytes[..bytes.len().min(self.stream_piece_bytes_max())];
-        let Some(at) = self.end.take_block(piece.len() as u32) else {
-            self.waits_for_blocks = true;
-            self.end.wait_for_blocks(true);
-            return Ok(0);
-        };
-        if std::mem::take(&mut self.waits_for_blocks) {
-            self.end.wait_for_blocks(false);
-        }
+        let Some(at) = self.block_for(claim, piece.len() as u32) else { return Ok(0) };
         self.end.write_block(at, 0, piece);
         self.streams.sent(claim);
         let (value, a) = (piece.len() as u32, rings::abi::block(at, 0));
@@ -90,6 +83,7 @@ impl Worker {
 
     /// Ends a streamed reply; `broken` = the client must not take it for whole.
     pub fn end_stream(&mut self, claim: u64, broken: bool) -> Result<(), ShimError> {
+        self.waits_no_more(claim);
         self.end_reply(claim, broken)
     }
 

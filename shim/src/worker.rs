@@ -3,12 +3,11 @@
 //! Not tied to a thread, but used by one at a time. What it must never do: begin a recalled event,
 //! reuse a block before it came back, or write anything after it was told to stop.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use rings::abi::{Entry, LogHead, down, down_flag, init_failed, outcome, up, up_flag};
 use rings::attach::{AttachError, Offer, WORKER_FD_ENV, attach_worker};
-use rings::limits::CHUNK_CREDITS;
 use rings::memory::EventMemory;
 use rings::os::{adopt_from_env, monotonic_ns, realtime_ns};
 use rings::queue::Unreachable;
@@ -16,7 +15,7 @@ use rings::worker_end::WorkerEnd;
 
 use crate::event::Event;
 use crate::log::{Level, Origin};
-use crate::reply::{Reply, ReplyBody};
+use crate::reply::Reply;
 use crate::stream::Streams;
 
 /// What comes down to a worker.
@@ -82,10 +81,11 @@ pub struct Worker {
     mark_ns: u64,
     /// A linked event failed: the linked rest comes back.
     link_broken: bool,
-    chunks_out: u32,
+    pub(crate) chunks_out: u32,
     pub(crate) streams: Streams,
-    /// A stream found no block, and the processor was told.
-    pub(crate) waits_for_blocks: bool,
+    /// Claims whose replies found no block; while there are any, the processor holds none back.
+    /// Bounded by the claims.
+    without_block: HashSet<u64>,
     /// Entries were taken, or the bell was read, inside a reply.
     took_inside: bool,
 }
@@ -106,7 +106,7 @@ impl Worker {
             link_broken: false,
             chunks_out: 0,
             streams: Streams::new(tags),
-            waits_for_blocks: false,
+            without_block: HashSet::new(),
             took_inside: false,
         };
         Ok((worker, offer))
@@ -121,7 +121,8 @@ impl Worker {
     pub fn init_failed(&mut self, usage: bool, text: &str) -> Result<(), ShimError> {
         let most = self.end.layout().arena_bytes as usize / 8;
         let text = &text.as_bytes()[..text.len().min(most)];
-        let offset = self.block(text.len() as u32)?;
+        let offset = self.end.take_block(text.len() as u32);
+        let offset = offset.ok_or(ShimError::Protocol("the arena is in use before any event"))?;
         self.end.write_block(offset, 0, text);
         let reason = if usage { init_failed::USAGE } else { init_failed::FAILED };
         let a = rings::abi::block(offset, 0);
@@ -239,20 +240,11 @@ impl Worker {
         reply: &Reply<'_>,
         released: bool,
     ) -> Result<(), ShimError> {
-        let mut entry = self.response(claim, begun_ns, reply, released);
-        let head = reply.head.as_bytes();
-        match reply.body {
-            ReplyBody::InEvent { offset, bytes } => {
-                let at = self.block(head.len() as u32)?;
-                self.end.write_block(at, 0, head);
-                entry.flags |= up_flag::BODY_IN_Q | up_flag::LAST;
-                entry.value = bytes;
-                entry.a = rings::abi::block(at, head.len() as u32);
-                entry.b = u64::from(offset);
-                self.push(&entry)
-            }
-            ReplyBody::Bytes(body) => self.reply_bytes(entry, head, body),
+        let mut sending = self.sending(claim, begun_ns, reply, released);
+        while !self.go_on(&mut sending)? {
+            self.wait_for_control()?;
         }
+        Ok(())
     }
 
     /// A RESPONSE with everything but its block.
@@ -284,44 +276,10 @@ impl Worker {
         entry
     }
 
-    fn reply_bytes(&mut self, mut entry: Entry, head: &[u8], body: &[u8]) -> Result<(), ShimError> {
-        let piece_max = self.piece_bytes_max();
-        let whole = head.len() + body.len() <= piece_max;
-        let first = if whole { body } else { &body[..piece_max - head.len()] };
-        let at = self.block((head.len() + first.len()) as u32)?;
-        self.end.write_block(at, 0, head);
-        self.end.write_block(at, head.len() as u32, first);
-        entry.value = first.len() as u32;
-        entry.a = rings::abi::block(at, head.len() as u32);
-        if whole {
-            entry.flags |= up_flag::LAST;
-            return self.push(&entry);
-        }
-        entry.e = body.len() as u64;
-        self.push(&entry)?;
-        for piece in body[first.len()..].chunks(piece_max) {
-            self.chunk(entry.claim, piece)?;
-        }
-        self.end_reply(entry.claim, false)
-    }
-
     pub(crate) fn end_reply(&mut self, claim: u64, broken: bool) -> Result<(), ShimError> {
         let aux = u16::from(broken);
         let d = u64::from(self.end.log_position());
         self.push(&Entry { kind: up::END, claim, aux, d, ..Default::default() })
-    }
-
-    /// Sends one piece of a reply; waits while too many pieces are on their way.
-    fn chunk(&mut self, claim: u64, piece: &[u8]) -> Result<(), ShimError> {
-        // The other half is for streams.
-        while self.chunks_out >= CHUNK_CREDITS / 2 {
-            self.wait_for_control()?;
-        }
-        let at = self.block(piece.len() as u32)?;
-        self.end.write_block(at, 0, piece);
-        self.chunks_out += 1;
-        let (value, a) = (piece.len() as u32, rings::abi::block(at, 0));
-        self.push(&Entry { kind: up::CHUNK, claim, value, a, ..Default::default() })
     }
 
     /// Pieces of a large reply: a quarter of the arena, so that several are on their way at once.
@@ -334,18 +292,29 @@ impl Worker {
         self.piece_bytes_max()
     }
 
-    /// A block of the arena; waits until the processor gives some back.
-    pub(crate) fn block(&mut self, bytes: u32) -> Result<u32, ShimError> {
-        loop {
-            if let Some(offset) = self.end.take_block(bytes) {
-                return Ok(offset);
+    /// A block of the arena for this claim; `None` if there is none, and then the processor is told
+    /// that one is waited for.
+    #[inline]
+    pub(crate) fn block_for(&mut self, claim: u64, bytes: u32) -> Option<u32> {
+        let block = self.end.take_block(bytes);
+        match block {
+            Some(_) if self.without_block.is_empty() => {}
+            Some(_) => self.waits_no_more(claim),
+            None => {
+                // Who waits first rings: the processor may hold releases back.
+                if self.without_block.is_empty() {
+                    self.end.wait_for_blocks(true);
+                }
+                self.without_block.insert(claim);
             }
-            self.end.wait_for_blocks(true);
-            let waited = self.wait_for_control();
-            if !self.waits_for_blocks {
-                self.end.wait_for_blocks(false);
-            }
-            waited?;
+        }
+        block
+    }
+
+    /// This claim has its block, or wants none any more.
+    pub(crate) fn waits_no_more(&mut self, claim: u64) {
+        if self.without_block.remove(&claim) && self.without_block.is_empty() {
+            self.end.wait_for_blocks(false);
         }
     }
 

@@ -7,11 +7,11 @@
 use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::ThreadId;
 
 use pyo3::prelude::*;
-use shim::{Down, Level, Offer, Origin, Reply, ReplyBody, ShimError, Worker};
+use shim::{Down, Level, Offer, Origin, Reply, ReplyBody, Sending, ShimError, Worker};
 
 use crate::buffer;
 use crate::finish::Turn;
@@ -37,12 +37,26 @@ static CURRENT_OF_TASK: OnceLock<Py<PyAny>> = OnceLock::new();
 
 /// See the module.
 pub struct Link {
-    worker: Mutex<Worker>,
+    inner: Mutex<Inner>,
+    /// Rung when `Inner::news` has changed.
+    came: Condvar,
     bell: OwnedFd,
     /// The thread that calls the handler.
     thread: ThreadId,
     offer: Offer,
     triggers: Vec<Py<TriggerInfo>>,
+}
+
+/// What the lock guards. Several threads may wait for something to come down, of which one alone
+/// reads the bell: who waits beside it waits for that one, and all look again when it has woken.
+struct Inner {
+    worker: Worker,
+    /// A thread sleeps on the bell.
+    has_sleeper: bool,
+    /// Threads that wait for the sleeper.
+    beside: u32,
+    /// Counts the wakes of sleepers.
+    news: u32,
 }
 
 /// Bodies from here on are copied without holding the interpreter, so that other Python threads
@@ -60,9 +74,9 @@ pub fn attach(py: Python<'_>, python_version: &str) -> Result<&'static Link, Shi
         .filter_map(|t| Py::new(py, TriggerInfo::of(py, &t.kind, &t.name)).ok())
         .collect();
     let _ = DEADLINES.set((0..offer.tags).map(|_| AtomicU64::new(0)).collect());
-    let worker = Mutex::new(worker);
+    let inner = Mutex::new(Inner { worker, has_sleeper: false, beside: 0, news: 0 });
     let thread = std::thread::current().id();
-    let link = Link { worker, bell, thread, offer, triggers };
+    let link = Link { inner, came: Condvar::new(), bell, thread, offer, triggers };
     Ok(LINK.get_or_init(|| link))
 }
 
@@ -166,9 +180,9 @@ pub enum Next {
 
 impl Link {
     #[inline]
-    fn lock(&self) -> MutexGuard<'_, Worker> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing that panics half-way leaves the worker in a worse state than the panic itself.
-        self.worker.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the processor said at the start.
@@ -181,10 +195,10 @@ impl Link {
         self.thread == thread
     }
 
-    /// The next thing to do, or a promise of the bell.
+    /// The next thing to do, or a promise of the bell to an event loop.
     #[inline]
     pub fn next(&self) -> Result<Next, ShimError> {
-        let mut worker = self.lock();
+        let worker = &mut self.lock().worker;
         loop {
             if let Some(down) = worker.poll()? {
                 return Ok(Next::Down(down));
@@ -195,12 +209,71 @@ impl Link {
         }
     }
 
-    /// Reads the bell, waiting until it rings; false if the processor is gone. Neither the lock nor
-    /// the interpreter is held meanwhile.
-    pub fn sleep(&self, py: Python<'_>) -> Result<bool, ShimError> {
-        let alive = py.detach(|| rings::worker_end::sleep_on(self.bell.as_fd()))?;
-        self.lock().woken();
-        Ok(alive)
+    /// The next thing to do; `None` after a sleep, so that signal handlers have their turn. Neither
+    /// the lock nor the interpreter is held meanwhile.
+    #[inline]
+    pub fn next_or_sleep(&self, py: Python<'_>) -> Result<Option<Down>, ShimError> {
+        let mut inner = self.lock();
+        loop {
+            if let Some(down) = inner.worker.poll()? {
+                return Ok(Some(down));
+            }
+            if inner.has_sleeper {
+                let seen = inner.news;
+                drop(inner);
+                py.detach(|| drop(self.wait_beside(self.lock(), seen)));
+                return Ok(None);
+            }
+            if inner.worker.arm() {
+                inner.has_sleeper = true;
+                drop(inner);
+                py.detach(|| self.sleep().map(|mut inner| inner.worker.woken()))?;
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Waits until somebody has slept on the bell since `seen`.
+    fn wait_beside<'a>(
+        &self,
+        mut inner: MutexGuard<'a, Inner>,
+        seen: u32,
+    ) -> MutexGuard<'a, Inner> {
+        inner.beside += 1;
+        while inner.news == seen {
+            inner = self.came.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+        inner.beside -= 1;
+        inner
+    }
+
+    /// Sleeps on the bell as the one who does.
+    fn sleep(&self) -> Result<MutexGuard<'_, Inner>, ShimError> {
+        let slept = rings::worker_end::sleep_on(self.bell.as_fd());
+        let mut inner = self.lock();
+        inner.has_sleeper = false;
+        inner.news = inner.news.wrapping_add(1);
+        if inner.beside > 0 {
+            self.came.notify_all();
+        }
+        if slept? { Ok(inner) } else { Err(ShimError::ProcessorGone) }
+    }
+
+    /// Waits for something to come down, for one that found no room just now.
+    fn wait<'a>(
+        &'a self,
+        mut inner: MutexGuard<'a, Inner>,
+    ) -> Result<MutexGuard<'a, Inner>, ShimError> {
+        if inner.has_sleeper {
+            let seen = inner.news;
+            return Ok(self.wait_beside(inner, seen));
+        }
+        if !inner.worker.take_controls()? {
+            return Ok(inner);
+        }
+        inner.has_sleeper = true;
+        drop(inner);
+        self.sleep()
     }
 
     /// Answers an event. True if a loop that sleeps on the bell must poll again. `may_detach` =
@@ -214,70 +287,111 @@ impl Link {
         may_detach: bool,
     ) -> Result<bool, ShimError> {
         want_no_more(turn.wanted_level);
-        let send = || {
-            let mut worker = self.lock();
-            worker.reply_begun(turn.claim, turn.begun_ns, reply, released)?;
-            Ok(worker.took_inside())
-        };
-        match reply.body {
-            ReplyBody::Bytes(b) if may_detach && b.len() >= DETACH_BYTES => py.detach(send),
-            _ => send(),
+        if may_detach && matches!(reply.body, ReplyBody::Bytes(b) if b.len() >= DETACH_BYTES) {
+            let mut sending = self.sending(turn, reply, released);
+            return py.detach(|| self.send(&mut sending));
         }
+        let mut inner = self.lock();
+        let mut sending = inner.worker.sending(turn.claim, turn.begun_ns, reply, released);
+        if inner.worker.go_on(&mut sending)? {
+            return Ok(inner.worker.took_inside());
+        }
+        drop(inner);
+        if may_detach { py.detach(|| self.send(&mut sending)) } else { self.send(&mut sending) }
+    }
+
+    fn sending<'a>(&self, turn: Turn, reply: &Reply<'a>, released: bool) -> Sending<'a> {
+        self.lock().worker.sending(turn.claim, turn.begun_ns, reply, released)
+    }
+
+    fn send(&self, sending: &mut Sending<'_>) -> Result<bool, ShimError> {
+        let mut inner = self.lock();
+        while !inner.worker.go_on(sending)? {
+            inner = self.wait(inner)?;
+        }
+        Ok(inner.worker.took_inside())
     }
 
     /// Sends the head of a streamed reply.
     pub fn begin_stream(
         &self,
+        py: Python<'_>,
         turn: Turn,
         reply: &Reply<'_>,
         released: bool,
     ) -> Result<(), ShimError> {
         want_no_more(turn.wanted_level);
-        self.lock().begin_stream(turn.claim, turn.begun_ns, reply, released)
+        let begin = |inner: &mut Inner| {
+            inner.worker.begin_stream(turn.claim, turn.begun_ns, reply, released)
+        };
+        if begin(&mut self.lock())? {
+            return Ok(());
+        }
+        py.detach(|| {
+            let mut inner = self.lock();
+            while !begin(&mut inner)? {
+                inner = self.wait(inner)?;
+            }
+            Ok(())
+        })
     }
 
     /// Sends what it can of a piece; 0 if the stream must wait.
     pub fn try_piece(&self, claim: u64, bytes: &[u8]) -> Result<usize, ShimError> {
-        self.lock().try_piece(claim, bytes)
+        self.lock().worker.try_piece(claim, bytes)
+    }
+
+    /// The same, but where the stream must wait, it waits; 0 after that. The interpreter is not held
+    /// meanwhile.
+    pub fn piece_or_wait(
+        &self,
+        py: Python<'_>,
+        claim: u64,
+        bytes: &[u8],
+    ) -> Result<usize, ShimError> {
+        let sent = self.try_piece(claim, bytes)?;
+        if sent > 0 || bytes.is_empty() {
+            return Ok(sent);
+        }
+        py.detach(|| {
+            let mut inner = self.lock();
+            // Room may have come since.
+            let sent = inner.worker.try_piece(claim, bytes)?;
+            if sent == 0 {
+                drop(self.wait(inner)?);
+            }
+            Ok(sent)
+        })
     }
 
     /// Ends a streamed reply.
     pub fn end_stream(&self, claim: u64, broken: bool) -> Result<(), ShimError> {
-        self.lock().end_stream(claim, broken)
+        self.lock().worker.end_stream(claim, broken)
     }
 
     /// True if sending has used up a ring of the bell, so that a loop must poll again.
     pub fn took_inside(&self) -> bool {
-        self.lock().took_inside()
-    }
-
-    /// Waits for what may let a stream go on; the interpreter is not held meanwhile.
-    pub fn wait_for_room(&self, py: Python<'_>) -> Result<(), ShimError> {
-        let must_wait = self.lock().take_controls()?;
-        if must_wait && !self.sleep(py)? {
-            return Err(ShimError::ProcessorGone);
-        }
-        Ok(())
+        self.lock().worker.took_inside()
     }
 
     /// True if the processor no longer waits for this event.
     pub fn is_cancelled(&self, claim: u64) -> bool {
-        self.lock().is_cancelled(claim)
+        self.lock().worker.is_cancelled(claim)
     }
 
     /// Gives up the right to look at an event's slot.
     pub fn release(&self, claim: u64) -> Result<(), ShimError> {
-        self.lock().release_claim(claim)
+        self.lock().worker.release_claim(claim)
     }
 
     /// Writes one log record; never waits for the processor.
     pub fn log(&self, level: Level, origin: Origin, claim: u64, message: &[u8], fields: &[u8]) {
-        self.lock().log(level, origin, claim, message, fields);
+        self.lock().worker.log(level, origin, claim, message, fields);
     }
 
     /// Says that events may come.
     pub fn ready(&self, concurrency: u32) -> Result<(), ShimError> {
-        let mut worker = self.lock();
+        let worker = &mut self.lock().worker;
         // Loading the code is not part of the first event.
         worker.woken();
         worker.ready(concurrency)
@@ -285,12 +399,12 @@ impl Link {
 
     /// Says that the user's code cannot be served.
     pub fn init_failed(&self, usage: bool, text: &str) -> Result<(), ShimError> {
-        self.lock().init_failed(usage, text)
+        self.lock().worker.init_failed(usage, text)
     }
 
     /// Says that the drain callback of a trigger has run.
     pub fn drained(&self, trigger: u16) -> Result<(), ShimError> {
-        self.lock().drained(trigger)
+        self.lock().worker.drained(trigger)
     }
 
     /// Number of the bell's descriptor, for an event loop that waits on it by itself.
@@ -302,7 +416,7 @@ impl Link {
     /// Reads the bell without waiting; false if the processor is gone.
     pub fn take_ring(&self) -> Result<bool, ShimError> {
         let alive = rings::worker_end::take_ring(self.bell.as_fd())?;
-        self.lock().woken();
+        self.lock().worker.woken();
         Ok(alive)
     }
 }

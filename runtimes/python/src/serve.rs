@@ -8,7 +8,7 @@ use crate::batch;
 use crate::event::Event;
 use crate::failure;
 use crate::finish::{Ended, Turn, finish};
-use crate::link::{self, Link, Next};
+use crate::link::{self, Link};
 
 /// Serves until the processor says stop. The interpreter is let go of only while nothing is to do.
 pub fn serve(
@@ -18,24 +18,14 @@ pub fn serve(
 ) -> Result<(), ShimError> {
     let py = handler.py();
     loop {
-        match link.next()? {
-            Next::Down(Down::Event(event)) => one(link, handler, context, event)?,
-            Next::Down(Down::Batch(events)) => batch::serve(link, handler, context, events)?,
-            Next::Armed => {
-                if !link.sleep(py)? {
-                    return Err(ShimError::ProcessorGone);
-                }
-                run_signal_handlers(py);
-            }
-            Next::Down(Down::Drain { trigger }) => {
-                if let Err(error) = call_drain(context) {
-                    log_traceback(link, py, error);
-                }
-                link.drained(trigger)?;
-            }
+        match link.next_or_sleep(py)? {
+            Some(Down::Event(event)) => one(link, handler, context, event)?,
+            Some(Down::Batch(events)) => batch::serve(link, handler, context, events)?,
+            None => run_signal_handlers(py),
+            Some(Down::Drain { trigger }) => drain(link, context, trigger)?,
             // A sync handler cannot be stopped in the middle; at a deadline its worker is killed.
-            Next::Down(Down::Cancel { .. }) => {}
-            Next::Down(Down::Stop) => return Ok(()),
+            Some(Down::Cancel { .. }) => {}
+            Some(Down::Stop) => return Ok(()),
         }
     }
 }
@@ -60,10 +50,15 @@ pub fn one(
     Ok(())
 }
 
-/// Calls what the user's code wants called at a drain, if anything.
-fn call_drain(context: &Bound<'_, PyAny>) -> PyResult<()> {
-    let load = context.py().import(intern!(context.py(), "nuclio_sdk._load"))?;
-    load.call_method1(intern!(context.py(), "drain"), (context,)).map(drop)
+/// Calls what the user's code wants called at a drain, if anything, and says that it was.
+pub fn drain(link: &Link, context: &Bound<'_, PyAny>, trigger: u16) -> Result<(), ShimError> {
+    let py = context.py();
+    let load = py.import(intern!(py, "nuclio_sdk._load"));
+    let called = load.and_then(|load| load.call_method1(intern!(py, "drain"), (context,)));
+    if let Err(error) = called {
+        log_traceback(link, py, error);
+    }
+    link.drained(trigger)
 }
 
 /// Tells of an exception that belongs to no event.

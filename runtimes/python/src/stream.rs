@@ -97,8 +97,7 @@ impl Stream {
             if self.head_only {
                 return Ok(close(&pieces));
             }
-            while !self.send_some(py, link)? {
-                link.wait_for_room(py)?;
+            while !self.send_some(py, link, Link::piece_or_wait)? {
                 if link.is_cancelled(self.turn.claim) {
                     break;
                 }
@@ -152,7 +151,7 @@ impl Stream {
             retry_after_ns: 0,
         };
         let reply = finish::reply_of(&answer, ReplyBody::Bytes(b""));
-        link.begin_stream(self.turn, &reply, released)?;
+        link.begin_stream(py, self.turn, &reply, released)?;
         if !released && let Some(hold) = hold {
             hold.outlive_answer();
         }
@@ -160,7 +159,12 @@ impl Stream {
     }
 
     /// Sends what there are credits and room for; false if something is left.
-    fn send_some(&mut self, py: Python<'_>, link: &Link) -> Result<bool, ShimError> {
+    fn send_some(
+        &mut self,
+        py: Python<'_>,
+        link: &Link,
+        send: impl Fn(&Link, Python<'_>, u64, &[u8]) -> Result<usize, ShimError>,
+    ) -> Result<bool, ShimError> {
         loop {
             let whole = match &self.piece {
                 Piece::Bytes(bytes) => bytes.as_bytes(py),
@@ -172,7 +176,7 @@ impl Stream {
                 self.sent = 0;
                 return Ok(true);
             }
-            let sent = link.try_piece(self.turn.claim, left)?;
+            let sent = send(link, py, self.turn.claim, left)?;
             if sent == 0 {
                 return Ok(false);
             }
@@ -229,7 +233,8 @@ impl Stream {
 
     /// Sends more of the piece; true if all of it is on its way.
     fn go_on(&mut self, py: Python<'_>) -> PyResult<bool> {
-        Ok(self.send_some(py, connected()).unwrap_or_else(|error| give_up(error)))
+        let send = |link: &Link, _: Python<'_>, claim, bytes: &[u8]| link.try_piece(claim, bytes);
+        Ok(self.send_some(py, connected(), send).unwrap_or_else(|error| give_up(error)))
     }
 
     /// True if the loop must look for work by itself before it waits for the bell.

@@ -13,7 +13,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use shim::{Down, ShimError};
 
-use crate::link::{self, Link, Next};
+use crate::link::{self, Link};
 use crate::start::give_up;
 use crate::{batch, serve};
 
@@ -111,24 +111,20 @@ fn lead_on(
     context: &Bound<'_, PyAny>,
 ) -> Result<(), ShimError> {
     loop {
-        match link.next()? {
-            Next::Down(Down::Event(event)) => {
+        match link.next_or_sleep(handler.py())? {
+            Some(Down::Event(event)) => {
                 give();
                 return serve::one(link, handler, context, event);
             }
-            Next::Down(Down::Batch(events)) => {
+            Some(Down::Batch(events)) => {
                 give();
                 return batch::serve(link, handler, context, events);
             }
-            Next::Armed => {
-                if !link.sleep(handler.py())? {
-                    return Err(ShimError::ProcessorGone);
-                }
-            }
-            Next::Down(Down::Drain { trigger }) => link.drained(trigger)?,
+            None => {}
+            Some(Down::Drain { trigger }) => serve::drain(link, context, trigger)?,
             // Nothing can stop a handler in the middle; the worker is retired.
-            Next::Down(Down::Cancel { .. }) => {}
-            Next::Down(Down::Stop) => {
+            Some(Down::Cancel { .. }) => {}
+            Some(Down::Stop) => {
                 end_all();
                 return Ok(());
             }

@@ -153,7 +153,7 @@ class Ends(unittest.TestCase):
                 self.assertEqual(processor.stop(), 0)
                 self.assertEqual([client.reply().status for client in clients], [200] * 12)
             notes = (processor.folder / "notes").read_text()
-        self.assertEqual(notes, "terminated with 0 running\n")
+        self.assertEqual(notes, "drained\nterminated with 0 running\n")
 
     def test_more_threads_than_max_inflight(self):
         spec = {"runtimeAttributes": {"threads": 200}}

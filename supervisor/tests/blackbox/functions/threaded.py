@@ -23,6 +23,7 @@ def init_context(context):
     def ended():
         note(f"terminated with {running} running")
 
+    context.platform.set_drain_callback(lambda: note("drained"))
     context.platform.set_termination_callback(ended)
 
 
