@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use super::batch::OpenBatches;
 use super::inflight::{Worker, WorkerState};
+use super::ping::Ping;
 use super::reactor::Data;
 use crate::crossing::{AttachedWorker, DeathCause, Generation, PoolId, ToData};
 use crate::limits::TO_DATA_MAX;
@@ -43,11 +44,13 @@ impl Data {
             batches: OpenBatches::default(),
             recalled: 0,
             completed: 0,
+            kept_bytes: 0,
             unpublished: false,
             used_turn: 0,
             busy_since_ns: self.clock.now_ns,
             cause: DeathCause::Itself,
             kill_at_ns: 0,
+            ping: Ping::default(),
             was_ready: false,
             silent_since_ns: 0,
         };

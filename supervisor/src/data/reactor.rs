@@ -135,9 +135,13 @@ pub struct Data {
     pub counters: Counters,
     pub event_number: u64,
     pub run_id: [u8; 8],
+    pub kept_text: Arc<[u8]>,
+    pub pings: bool,
     pub next_tick_ns: u64,
     /// A worker may have completions that nobody rang for.
     pub undrained: Vec<WorkerKey>,
+    /// The last poll was allowed to wait.
+    pub slept: bool,
 }
 
 impl Data {
@@ -197,8 +201,11 @@ impl Data {
             counters: Counters::default(),
             event_number: 0,
             run_id: config.run_id,
+            kept_text: config.kept_text,
+            pings: config.pings,
             next_tick_ns: 0,
             undrained: Vec::new(),
+            slept: false,
         })
     }
 
@@ -212,6 +219,7 @@ impl Data {
         let mut wakes = Wakes::with_capacity(WAKES_PER_TURN_MAX);
         loop {
             let timeout = self.sleep_time();
+            self.slept = timeout != Some(Duration::ZERO);
             match self.poll.poll(&mut wakes, timeout) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -230,7 +238,7 @@ impl Data {
         self.counters.polls += 1;
         let slept_ns = self.clock.now_ns;
         self.read_clock();
-        if wakes.is_empty() && self.clock.now_ns - slept_ns >= TICK_NS / 2 {
+        if self.slept && wakes.is_empty() && self.clock.now_ns - slept_ns >= TICK_NS / 2 {
             self.look_for_lost_bells();
         }
         // Completions first: they free workers, slots and connections for what comes after.
