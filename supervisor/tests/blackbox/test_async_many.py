@@ -70,7 +70,7 @@ class Many(FaultCase):
         sent, whole = (sum(column) / ROUNDS for column in zip(*times, strict=True))
         print(
             f"\n{IN_FLIGHT} events of {SLEEP_S} s on {WORKERS} workers, {ROUNDS} rounds: "
-            f"{whole:.2f} s a round, {sent:.2f} s of it to send; at most {most} at once; "
+            f"{whole:.2f} s a round, {sent:.2f} s of it to send; most of each worker {most} in all; "
             f"{events / bells:.1f} answers a bell; memory {grown / MIB:+.1f} MiB"
         )
         self.assertEqual(stats["counters"]["wakeup_rescues"], 0)
