@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use rings::attach::{Offer, TriggerOffer};
+use rings::limits::ESCAPE_MAX;
 
 use admin::AdminConfig;
 use args::{Args, LogFormat};
@@ -111,6 +112,8 @@ fn start_threads(mut config: Config, prepared: Prepared, signals: Signals) -> io
         to_pool,
         connections_max: prepared.connections_max,
         run_id: run_id(),
+        pings: config.function.spec.runtime_attributes.threads.unwrap_or(1) <= 1,
+        kept_text: kept_text(&config).into_bytes().into(),
     };
     let (to_data, data) = data::start(data_config)?;
     let board = Board::default();
@@ -256,6 +259,20 @@ fn offer(config: &Config) -> Offer {
         settings: settings(config),
         ..Offer::default()
     }
+}
+
+/// What is said of a handler that keeps too many bodies of events.
+fn kept_text(config: &Config) -> String {
+    let file = config.code.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let handler = match config.function.spec.handler.as_str() {
+        "" => format!("of {file}"),
+        handler => format!("{handler} of {file}"),
+    };
+    format!(
+        "the handler {handler} keeps the bodies of more ended events than it may ({ESCAPE_MAX}, or a \
+         quarter of the event memory): body_view in a list, a global, a closure, a thread or a forked \
+         child; its worker is replaced. Keep event.body, or bytes(event.body_view), instead"
+    )
 }
 
 /// `runtimeAttributes` as texts: a text as it is, anything else as JSON.

@@ -16,6 +16,13 @@ pub const READ_BYTES: usize = 20 * 1024;
 pub const BODY_PRIVATE_BYTES_MAX: usize = 16 * 1024;
 /// Share of the event memory that bodies on their way in may take: half.
 pub const UPLOAD_SHARE_DIVISOR: u64 = 2;
+/// Share of the event memory that handlers may keep after their events, over all workers: a quarter.
+pub const KEPT_SHARE_DIVISOR: u64 = 4;
+/// A worker that keeps bodies and was told to stop is killed after this, the default of
+/// `workerTerminationTimeout`.
+pub const KEEPER_STOP_NS: u64 = 10 * S;
+/// A worker that was asked whether it moves, and does not answer within this, is stuck.
+pub const PONG_NS_MAX: u64 = S;
 /// More than a body's slots can hold beyond its bytes: those that a growing body began with, and the
 /// rest of its last one.
 pub const UPLOAD_ROUNDING_BYTES: u64 = 2 << 20;

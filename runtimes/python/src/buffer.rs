@@ -5,7 +5,7 @@
 
 use std::ffi::{CStr, c_int, c_void};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyBufferError;
@@ -95,6 +95,12 @@ pub fn references(object: &Bound<'_, PyAny>) -> isize {
 }
 
 static FORKED: AtomicBool = AtomicBool::new(false);
+static FORKS: AtomicU64 = AtomicU64::new(0);
+
+/// How often this process has forked, or begun to.
+pub fn forks() -> u64 {
+    FORKS.load(Ordering::Relaxed)
+}
 
 /// True in a child that this process forked: it must not touch the rings.
 #[inline]
@@ -102,14 +108,17 @@ pub fn is_forked() -> bool {
     FORKED.load(Ordering::Relaxed)
 }
 
-/// From now on a forked child knows that it is one.
+/// From now on forks are counted, and a forked child knows that it is one.
 pub fn note_forks() {
+    extern "C" fn before() {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
     extern "C" fn in_child() {
         FORKED.store(true, Ordering::Relaxed);
     }
-    // SAFETY: the function stores one flag, which is allowed in a child of any process; it lives as
+    // SAFETY: each function stores one word, which is allowed in a child of any process; they live as
     // long as the process, since the extension is never unloaded. There is no safe form.
-    let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    let _ = unsafe { libc::pthread_atfork(Some(before), None, Some(in_child)) };
 }
 
 /// Ends this process at once, without running anybody's exit code.

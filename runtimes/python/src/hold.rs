@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use crate::link;
+use crate::{buffer, link};
 
 /// The right to look at the slot of one event.
 pub struct Hold {
@@ -18,12 +18,15 @@ pub struct Hold {
     answered: AtomicBool,
     /// The slot belongs to the processor again.
     over: AtomicBool,
+    /// Forks of this process before the first view.
+    forks: u64,
 }
 
 impl Hold {
     pub fn new(claim: u64) -> Arc<Self> {
         let never = || AtomicBool::new(false);
-        Arc::new(Self { claim, exports: AtomicU32::new(0), answered: never(), over: never() })
+        let (exports, forks) = (AtomicU32::new(0), buffer::forks());
+        Arc::new(Self { claim, exports, answered: never(), over: never(), forks })
     }
 
     /// One more who looks; false if it is too late.
@@ -46,7 +49,7 @@ impl Hold {
     /// To be asked right before the answer: true if nobody looks, so that the answer can give the
     /// slot back. Nobody can begin to look afterwards.
     pub fn end_with_answer(&self) -> bool {
-        let unseen = self.exports.load(Ordering::Relaxed) == 0;
+        let unseen = self.is_unseen();
         self.over.store(unseen, Ordering::Relaxed);
         unseen
     }
@@ -57,8 +60,14 @@ impl Hold {
         self.release_if_unseen();
     }
 
+    /// Nobody looks here, and no child can: one that was forked since the first view may look as long
+    /// as it lives, which nobody here can tell. Its slot stays until the worker ends.
+    fn is_unseen(&self) -> bool {
+        self.exports.load(Ordering::Relaxed) == 0 && buffer::forks() == self.forks
+    }
+
     fn release_if_unseen(&self) {
-        if self.exports.load(Ordering::Relaxed) == 0 && !self.over.swap(true, Ordering::Relaxed) {
+        if self.is_unseen() && !self.over.swap(true, Ordering::Relaxed) {
             // A processor that is gone needs nothing back, and the loop notices that it is.
             if let Some(link) = link::link() {
                 let _ = link.release(self.claim);

@@ -13,7 +13,9 @@ use super::inflight::{
 use super::reactor::Data;
 use super::verdict::{Action, End, Request, request_reply};
 use crate::crossing::{DeathCause, ToPool};
-use crate::limits::{LOG_RECORDS_PER_TURN_MAX, PIECE_BYTES_PER_TURN_MAX, REPLY_LOG_BYTES_MAX};
+use crate::limits::{
+    KEEPER_STOP_NS, LOG_RECORDS_PER_TURN_MAX, PIECE_BYTES_PER_TURN_MAX, REPLY_LOG_BYTES_MAX,
+};
 use crate::log::{Level, Record};
 
 impl Data {
@@ -94,7 +96,11 @@ impl Data {
                 self.init_failed(key, reason, block);
                 Ok(())
             }
-            Up::Pong(_) | Up::Drained(_) | Up::Unsupported(_) => Ok(()),
+            Up::Pong(_) => {
+                self.pong(key);
+                Ok(())
+            }
+            Up::Drained(_) | Up::Unsupported(_) => Ok(()),
         }
     }
 
@@ -192,25 +198,9 @@ impl Data {
             self.drop_event_hold(event_key);
         } else {
             worker.claims[claim].state = ClaimState::Held;
-            self.count_kept(key);
+            self.keep(key, event_key);
         }
         self.workers[key].trim_order();
-    }
-
-    /// A handler that keeps more bodies than its budget is named, and its worker replaced: it would
-    /// soon have no place left for an event.
-    fn count_kept(&mut self, key: WorkerKey) {
-        let worker = &mut self.workers[key];
-        let kept = worker.claims.len() as u32 - worker.in_flight;
-        if kept <= ESCAPE_MAX || worker.state != WorkerState::Ready {
-            return;
-        }
-        worker.state = WorkerState::Retiring;
-        let id = worker.id;
-        let text = "the handler keeps the bodies of more than 256 ended events (body_view in a \
-                    list, a global or a thread); its worker is replaced";
-        self.log.try_send(Record::new(Level::Warn, text).of_worker(id));
-        self.to_pool.send(ToPool::Retiring { id, cause: DeathCause::Asked });
     }
 
     fn take_release(&mut self, key: WorkerKey, number: u64) -> Result<(), Violation> {
@@ -221,6 +211,7 @@ impl Data {
         let held = |state| state == ClaimState::Held;
         let (claim, event_key) = self.claim_in(key, number, kind, held)?;
         self.workers[key].claims.remove(claim);
+        self.keep_no_more(key, event_key);
         self.drop_event_hold(event_key);
         Ok(())
     }
@@ -398,6 +389,10 @@ impl Data {
             return;
         }
         worker.state = WorkerState::Stopping;
+        if !worker.claims.is_empty() && self.draining.is_none() {
+            // What it keeps is missed by the others until it ends.
+            worker.kill_at_ns = self.clock.now_ns + KEEPER_STOP_NS;
+        }
         let entry = |kind, aux| rings::abi::Entry { kind, aux, ..Default::default() };
         // A worker that makes room for another is not the end of its triggers.
         let draining = self.draining.is_some();

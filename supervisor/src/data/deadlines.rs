@@ -201,6 +201,10 @@ impl Data {
             let given_up = states().filter(|s| *s == ClaimState::GivenUp).count();
             let others = states().any(|s| matches!(s, ClaimState::Owed | ClaimState::Answering));
             worker.kill_at_ns = 0;
+            if worker.state == WorkerState::Stopping {
+                self.kill(key, DeathCause::Asked);
+                continue;
+            }
             if given_up == 0 {
                 continue;
             }
@@ -209,10 +213,11 @@ impl Data {
                 let id = worker.id;
                 self.to_pool.send(ToPool::Retiring { id, cause: DeathCause::Deadline });
             }
-            if others {
+            if others && !self.is_deaf(key) {
                 // Its other events may end; each has a deadline of its own.
                 let grace = worker_grace(self.triggers.iter().map(|t| t.event_timeout_ns).max());
-                self.workers[key].kill_at_ns = now + grace;
+                let pong = self.ping(key);
+                self.workers[key].kill_at_ns = pong.unwrap_or(now + grace);
             } else {
                 self.kill(key, DeathCause::Deadline);
             }

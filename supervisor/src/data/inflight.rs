@@ -11,6 +11,7 @@ use rings::slots::{SlotRef, Slots};
 
 use super::batch::OpenBatches;
 use super::http::conn::ConnId;
+use super::ping::Ping;
 use crate::crossing::{DeathCause, Generation, PoolId, WorkerId};
 
 new_key_type! {
@@ -140,6 +141,8 @@ pub struct Worker {
     pub completed: u64,
     /// With so many answers it is worn.
     pub worn_after: u64,
+    /// Bytes of slots that its handler still looks at after their events.
+    pub kept_bytes: u64,
     /// Entries pushed and not yet published.
     pub unpublished: bool,
     /// Turn in which it was last given an event.
@@ -149,6 +152,7 @@ pub struct Worker {
     pub cause: DeathCause,
     /// Asked to retire: killed at the latest then.
     pub kill_at_ns: u64,
+    pub ping: Ping,
     pub was_ready: bool,
     /// An answer was found that no bell had told of, and none has rung since; 0 = no.
     pub silent_since_ns: u64,

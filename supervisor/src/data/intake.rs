@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use super::batch::OpenBatches;
 use super::inflight::{Worker, WorkerState};
+use super::ping::Ping;
 use super::reactor::Data;
 use crate::crossing::{AttachedWorker, DeathCause, PoolId, ToData};
 use crate::limits::TO_DATA_MAX;
@@ -49,11 +50,13 @@ impl Data {
             recalled: 0,
             completed: 0,
             worn_after: attached.worn_after,
+            kept_bytes: 0,
             unpublished: false,
             used_turn: 0,
             busy_since_ns: self.clock.now_ns,
             cause: DeathCause::Itself,
             kill_at_ns: 0,
+            ping: Ping::default(),
             was_ready: false,
             silent_since_ns: 0,
         };

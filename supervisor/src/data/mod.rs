@@ -11,6 +11,8 @@ mod figures;
 pub mod http;
 mod inflight;
 mod intake;
+mod kept;
+mod ping;
 mod quota;
 mod reactor;
 mod snapshot;
@@ -43,6 +45,10 @@ pub struct DataConfig {
     pub connections_max: usize,
     /// First eight bytes of every event id: different in each run.
     pub run_id: [u8; 8],
+    /// What is said of a handler that keeps too much of what it got.
+    pub kept_text: Arc<[u8]>,
+    /// A worker that answers no PING is stuck.
+    pub pings: bool,
 }
 
 /// An HTTP trigger. Its number is its index.

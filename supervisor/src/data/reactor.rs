@@ -135,6 +135,8 @@ pub struct Data {
     pub counters: Counters,
     pub event_number: u64,
     pub run_id: [u8; 8],
+    pub kept_text: Arc<[u8]>,
+    pub pings: bool,
     pub next_tick_ns: u64,
     /// A worker may have completions that nobody rang for.
     pub undrained: Vec<WorkerKey>,
@@ -199,6 +201,8 @@ impl Data {
             counters: Counters::default(),
             event_number: 0,
             run_id: config.run_id,
+            kept_text: config.kept_text,
+            pings: config.pings,
             next_tick_ns: 0,
             undrained: Vec::new(),
             slept: false,
