@@ -54,7 +54,7 @@ const PACKAGES: [Package; 9] = [
 ];
 
 /// What the example functions and the test clients import, pinned so that a red test is ours.
-const PIP: [&str; 12] = [
+const PIP: [&str; 13] = [
     "Pillow==13.0.0",
     "requests==2.34.2",
     "aiohttp==3.14.5",
@@ -65,6 +65,7 @@ const PIP: [&str; 12] = [
     "onnxruntime==1.32.0",
     "pydantic==2.14.4",
     "httpx==0.28.1",
+    "uvloop==0.23.0",
     "psycopg[binary]==3.3.9",
     "redis==8.1.0",
 ];

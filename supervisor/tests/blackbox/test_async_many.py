@@ -6,13 +6,14 @@ that). Figures are printed.
 
 import contextlib
 import os
+import pathlib
 import resource
-import subprocess
+import tempfile
 import time
 import unittest
 
 from faults import FaultCase, function
-from processor import PYTHON, Processor, http_trigger, wait_until
+from processor import Processor, http_trigger, wait_until
 from wire import Client, request
 
 IN_FLIGHT = int(os.environ.get("NUCLIO_TEST_IN_FLIGHT", "1000"))
@@ -27,11 +28,6 @@ def setUpModule():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     unittest.addModuleCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def has_uvloop():
-    found = subprocess.run([PYTHON, "-c", "import uvloop"], capture_output=True, check=False)
-    return found.returncode == 0
 
 
 class Many(FaultCase):
@@ -163,9 +159,9 @@ class Loops(unittest.TestCase):
             with Client(processor.http) as client:
                 return client.ask("GET", "/loop").body.decode().split()[0]
 
-    def refusal(self, attributes):
+    def refusal(self, attributes, files=()):
         spec = {"runtimeAttributes": attributes}
-        with Processor(function("async_many"), spec) as processor:
+        with Processor(function("async_many"), spec, files=files) as processor:
             self.assertEqual(processor.wait_end(), 2)
             return processor.stderr()
 
@@ -173,14 +169,16 @@ class Loops(unittest.TestCase):
         self.assertIn("asyncio", self.loop_of({}))
         self.assertIn("asyncio", self.loop_of({"uvloop": False}))
 
-    @unittest.skipUnless(has_uvloop(), "uvloop is not installed for this interpreter")
     def test_uvloop(self):
         self.assertEqual(self.loop_of({"uvloop": True}), "uvloop")
         self.assertEqual(self.loop_of({"loop": "uvloop"}), "uvloop")
 
-    @unittest.skipIf(has_uvloop(), "uvloop is installed for this interpreter")
     def test_uvloop_that_is_not_there(self):
-        self.assertIn("pip install uvloop", self.refusal({"uvloop": True}))
+        with tempfile.TemporaryDirectory() as folder:
+            # As for an interpreter that has none.
+            hidden = pathlib.Path(folder) / "uvloop.py"
+            hidden.write_text("raise ImportError('no uvloop')")
+            self.assertIn("pip install uvloop", self.refusal({"uvloop": True}, files=[hidden]))
 
     def test_an_unknown_one(self):
         self.assertIn("write asyncio or uvloop", self.refusal({"loop": "trio"}))
