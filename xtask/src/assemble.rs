@@ -94,7 +94,8 @@ fn lay_out(runner: &Runner, built: &Path, folder: &Path) -> Result<()> {
 /// The files of the Python runtime that a worker reads.
 fn python_files(runner: &Runner) -> Result<Vec<PathBuf>> {
     let home = runner.root.join(PYTHON);
-    let mut files = vec![home.join("runtime.toml"), home.join("worker.py")];
+    let mut files =
+        vec![home.join("runtime.toml"), home.join("worker.py"), home.join("install.py")];
     for extension in ["py", "pyi", "typed"] {
         files.extend(source::files_below(&home.join("nuclio_sdk"), extension)?);
     }

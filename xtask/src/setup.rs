@@ -54,7 +54,7 @@ const PACKAGES: [Package; 9] = [
 ];
 
 /// What the example functions and the test clients import, pinned so that a red test is ours.
-const PIP: [&str; 13] = [
+const PIP: [&str; 14] = [
     "Pillow==13.0.0",
     "requests==2.34.2",
     "aiohttp==3.14.5",
@@ -66,6 +66,7 @@ const PIP: [&str; 13] = [
     "pydantic==2.14.4",
     "httpx==0.28.1",
     "uvloop==0.23.0",
+    "uv==0.13.9",
     "psycopg[binary]==3.3.9",
     "redis==8.1.0",
 ];

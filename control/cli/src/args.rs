@@ -72,6 +72,7 @@ Serve a function here, in the foreground. Ctrl-C drains: no new events, those in
 Examples:
   nuclio run hello.py
   nuclio run hello.py --watch --workers 4
+  nuclio run hello.py --install
   nuclio run greeter ./code --handler main:handler -e GREETING=Hi
   nuclio run -f function.yaml --port 9000
   nuclio run hello.py --trigger cron,schedule='*/5 * * * *'")]
@@ -122,6 +123,11 @@ pub struct RunArgs {
     #[arg(long, env = "NUCLIO_WATCH", hide_env_values = true)]
     #[arg(value_parser = FalseyValueParser::new())]
     pub watch: bool,
+    /// First install what requirements.txt, pyproject.toml or the file's own block lists, with uv
+    /// or else pip: for the interpreter below, or into a new .venv beside the handler
+    #[arg(long, env = "NUCLIO_INSTALL", hide_env_values = true)]
+    #[arg(value_parser = FalseyValueParser::new())]
+    pub install: bool,
     /// Python interpreter [default: that of the active virtual environment, of .venv or venv
     /// beside the handler, else python3]
     #[arg(long, value_name = "PATH", env = "NUCLIO_PYTHON", hide_env_values = true)]

@@ -9,6 +9,7 @@ mod event_log;
 mod function;
 mod handover;
 mod inline_code;
+mod install;
 mod interrupt;
 mod locate;
 mod names;

@@ -43,6 +43,14 @@ pub struct Runtime {
     /// The `nuclio run` flag that names another interpreter, without its dashes.
     #[serde(default)]
     pub interpreter_flag: Option<String>,
+    /// The interpreter unless another is named, and its name when a version is asked for.
+    #[serde(default)]
+    pub interpreter: String,
+    #[serde(default)]
+    pub interpreter_versioned: String,
+    /// The command that installs what `{code}` needs and prints the interpreter to use.
+    #[serde(default)]
+    pub install: Vec<String>,
 }
 
 impl Runtime {
@@ -231,6 +239,9 @@ mod tests {
             extensions: words(&[".py"]),
             shebangs: words(&["python", "python3"]),
             interpreter_flag: Some("python".into()),
+            interpreter: "python3".into(),
+            interpreter_versioned: "python{version}".into(),
+            install: Vec::new(),
         }
     }
 

@@ -51,6 +51,11 @@ def load(path, configured):
         if error.filename and os.path.abspath(error.filename).startswith(folder + os.sep):
             raise Unusable(_syntax_error(error, path)) from None
         raise
+    except ModuleNotFoundError as error:
+        from nuclio_sdk._missing import explained
+
+        error.msg = explained(error, path) or error.msg
+        raise
     handler = _named(module, function_name) if function_name else _only(module)
     return Code(handler, getattr(module, "init_context", None))
 

@@ -41,7 +41,7 @@ class _Deserializer:
         else:
             trigger = data["trigger"]
         named = {_RENAMED.get(name, name): data[name] for name in _PLAIN}
-        moment = datetime.datetime.fromtimestamp(data["timestamp"], datetime.timezone.utc)
+        moment = datetime.datetime.fromtimestamp(data["timestamp"], datetime.UTC)
         return Event(
             body=_body(data["body"], data["content_type"]),
             trigger=TriggerInfo(trigger["kind"], trigger["name"]),

@@ -6,7 +6,7 @@ import textwrap
 import unittest
 
 from desk import Desk
-from processor import function_yaml
+from processor import PYTHON, function_yaml
 
 # What is told within a second on a quiet machine must not take longer than this on a busy one.
 LIMIT_S = 20
@@ -167,14 +167,15 @@ class Starts(Refusal):
 
     def test_missing_module(self):
         self.code("import no_such_module\n" + GOOD)
+        told = f"install it with: {PYTHON} -m pip install no_such_module"
         self.refused(
             1,
-            """
-            error: DIR/shop.py: ModuleNotFoundError: No module named 'no_such_module'
+            f"""
+            error: DIR/shop.py: ModuleNotFoundError: No module named 'no_such_module': {told}
             Traceback (most recent call last):
               File "DIR/shop.py", line 1, in <module>
                 import no_such_module
-            ModuleNotFoundError: No module named 'no_such_module'
+            ModuleNotFoundError: No module named 'no_such_module': {told}
             """,
         )
 

@@ -10,6 +10,7 @@ use spec::{Function, LogLevel};
 use crate::args::{Global, Origins, OutputForm, RunArgs};
 use crate::function::{self, Made, Said};
 use crate::handover::{Handover, hand_over};
+use crate::install;
 use crate::locate::{self, Surroundings};
 use crate::output::{Failure, Mistakes, warn};
 use crate::process_flags::{self, ProcessFlags};
@@ -41,6 +42,8 @@ pub fn run(
     };
 
     made.warnings.iter().for_each(|warning| warn(warning));
+    let python =
+        if args.install { Some(install::install(&catalog.folder, &made, python)?) } else { python };
     let namespace = made.function.metadata.namespace.clone().unwrap_or_default();
     Err(hand_over(&Handover {
         processor,
