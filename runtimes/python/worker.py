@@ -39,7 +39,6 @@ def start():
         sys.path.pop(0)
     sys.path.insert(0, folder)
     import _nuclio
-
     import nuclio_sdk  # noqa: F401
 
     if "NUCLIO_ZYGOTE_FD" in os.environ:

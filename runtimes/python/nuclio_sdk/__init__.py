@@ -10,6 +10,7 @@ from nuclio_sdk.context import Context, Reject, Retry
 from nuclio_sdk.platform import Platform
 
 __all__ = [
+    "CloudEvent",
     "Context",
     "Event",
     "EventDeserializerKinds",
@@ -26,6 +27,7 @@ __all__ = [
 
 # Needed by few, so loaded by those: the module that each name is in.
 _LATER = {
+    "CloudEvent": "cloudevent",
     "Headers": "_headers",
     "EventDeserializerKinds": "event",
     "ExceptionWithResponse": "exceptions",
@@ -34,7 +36,16 @@ _LATER = {
     "SINGLE_RESPONSE": "response",
     "RESPONSE_WITH_GENERATOR_BODY": "response",
 }
-_MODULES = ("event", "exceptions", "helpers", "json_encoder", "logger", "response", "test")
+_MODULES = (
+    "cloudevent",
+    "event",
+    "exceptions",
+    "helpers",
+    "json_encoder",
+    "logger",
+    "response",
+    "test",
+)
 
 
 def __getattr__(name):

@@ -1,8 +1,8 @@
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from types import SimpleNamespace
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 class TriggerInfo:
     kind: str
@@ -53,6 +53,12 @@ class Event:
     """When the answer is due, on the clock of `time.monotonic()`."""
 
     @property
+    def cloudevent(self) -> CloudEvent | None:
+        """The CloudEvent that this event is; None for other events and for a batch."""
+    @property
+    def cloudevents(self) -> list[CloudEvent]:
+        """Every CloudEvent in it: none, one, or those of a batch."""
+    @property
     def body_view(self) -> memoryview:
         """The body without a copy, read-only. Safe to keep: the memory is not used again before."""
     def __init__(
@@ -92,6 +98,47 @@ class Event:
     def deserialize(data: Any, kind: EventDeserializerKinds | None = None) -> Any:
         """An event, or a list of them, of a message in nuclio's form."""
     def compile_explicit_ack_message(self) -> dict[str, Any]: ...
+
+class CloudEvent:
+    """A CloudEvent 0.1 or 1.0; returned by a handler it is sent in structured form."""
+
+    type: str
+    source: str
+    data: Any
+    id: str
+    time: datetime | None
+    subject: str | None
+    datacontenttype: str | None
+    dataschema: str | None
+    specversion: str
+    typeversion: str | None
+    extensions: dict[str, Any]
+    def __init__(
+        self,
+        type: str,
+        source: str,
+        data: Any = None,
+        *,
+        id: str | None = None,
+        time: datetime | None = None,
+        subject: str | None = None,
+        datacontenttype: str | None = None,
+        dataschema: str | None = None,
+        specversion: str = "1.0",
+        typeversion: str | None = None,
+        extensions: Mapping[str, Any] | None = None,
+    ) -> None: ...
+    @property
+    def is_old(self) -> bool:
+        """True for the names and forms of 0.1."""
+    def to_dict(self) -> dict[str, Any]: ...
+    def structured(self) -> Response:
+        """A response with everything in the body."""
+    def binary(self) -> Response:
+        """A response with the data as the body and the rest in headers."""
+    @staticmethod
+    def batch(events: Iterable[CloudEvent]) -> Response:
+        """A response with many of them."""
 
 class EventDeserializerKinds(Enum):
     """In which form a message is."""
@@ -141,6 +188,11 @@ class Response:
         event_id: str | None = None,
     ) -> None: ...
     def ensure_no_ack(self) -> None: ...
+    @staticmethod
+    def cloudevent(
+        event: CloudEvent | Iterable[CloudEvent], mode: Literal["structured", "binary"] = ...
+    ) -> Response:
+        """A response that carries one CloudEvent, or a list of them as a batch."""
     @staticmethod
     def empty_response() -> dict[str, Any]: ...
     @staticmethod

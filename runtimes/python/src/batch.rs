@@ -174,7 +174,7 @@ impl Batch {
     /// The number of each event by its id.
     fn numbers(&self, py: Python<'_>) -> HashMap<String, usize> {
         let id = |event: &Py<Event>| {
-            let id = event.get().read(py, Field::Id).and_then(|id| id.str());
+            let id = Event::read(event.bind(py), Field::Id).and_then(|id| id.str());
             id.map(|id| id.to_string_lossy().into_owned()).unwrap_or_default()
         };
         self.events.iter().enumerate().map(|(number, event)| (id(event), number)).collect()

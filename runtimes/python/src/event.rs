@@ -19,7 +19,7 @@ use shim::Body;
 use crate::fields::{Extra, extra, percent_decoded, text};
 use crate::hold::{Hold, Pin};
 use crate::render::sdk_function;
-use crate::{buffer, link, made, values};
+use crate::{buffer, cloud, link, made, values};
 
 /// See the module.
 #[pyclass(name = "Event", module = "nuclio_sdk", frozen, dict, subclass)]
@@ -72,6 +72,8 @@ struct State {
     raw: Option<Py<PyBytes>>,
     hold: Option<Arc<Hold>>,
     cells: Option<Box<Cells>>,
+    /// Whether this is a CloudEvent has been looked at.
+    looked: bool,
 }
 
 /// Where the fields come from.
@@ -130,6 +132,19 @@ impl State {
         };
         self.raw = Some(raw.clone().unbind());
         Ok(raw)
+    }
+
+    fn is_cloud_body(&self) -> bool {
+        self.header().is_some_and(|(view, h)| cloud::is_in_body(view.get(h.content_type)))
+    }
+
+    /// True at most until its fields are read.
+    fn is_unread_cloud_event(&mut self) -> bool {
+        if self.looked {
+            return false;
+        }
+        self.looked = true;
+        self.header().is_some_and(|(view, header)| cloud::is_one(&view, &header))
     }
 
     fn is_json(&self) -> bool {
@@ -195,7 +210,7 @@ impl Event {
     #[inline]
     pub fn of_slot(event: shim::Event) -> Self {
         let source = Source::Slot(event);
-        Self { state: Mutex::new(State { source, raw: None, hold: None, cells: None }) }
+        Self { state: Mutex::new(State { source, ..State::default() }) }
     }
 
     #[inline]
@@ -204,18 +219,42 @@ impl Event {
     }
 
     /// What a field is now.
-    pub fn read<'py>(&self, py: Python<'py>, field: Field) -> PyResult<Bound<'py, PyAny>> {
+    pub fn read<'py>(slf: &Bound<'py, Self>, field: Field) -> PyResult<Bound<'py, PyAny>> {
+        let (this, py) = (slf.get(), slf.py());
         {
-            let state = self.lock();
+            let mut state = this.lock();
             let kept = state.cells.as_ref().and_then(|cells| cells[field as usize].as_ref());
             if let Some(value) = kept {
                 return Ok(value.bind(py).clone());
+            }
+            if cloud::changes(field) && state.is_unread_cloud_event() {
+                drop(state);
+                Self::read_cloud_event(slf)?;
+                return Self::read(slf, field);
             }
             if let Some(value) = state.simple(py, field) {
                 return Ok(value);
             }
         }
-        self.compute(py, field)
+        Self::compute(slf, field)
+    }
+
+    /// Sets the fields of a CloudEvent, once.
+    fn read_cloud_event(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let body = {
+            let mut state = slf.get().lock();
+            state.looked = true;
+            if state.is_cloud_body() { Some(state.raw(slf.py())?) } else { None }
+        };
+        cloud::read(slf, body)
+    }
+
+    /// All CloudEvents in it.
+    fn cloud_events<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        if slf.get().lock().is_unread_cloud_event() {
+            Self::read_cloud_event(slf)?;
+        }
+        cloud::all(slf)
     }
 
     /// Sets a field, as on any Python object.
@@ -230,21 +269,22 @@ impl Event {
     }
 
     /// Fields that need more than the header, and are kept once made.
-    fn compute<'py>(&self, py: Python<'py>, field: Field) -> PyResult<Bound<'py, PyAny>> {
+    fn compute<'py>(slf: &Bound<'py, Self>, field: Field) -> PyResult<Bound<'py, PyAny>> {
+        let (this, py) = (slf.get(), slf.py());
         let value = match field {
-            Field::Body => return self.body(py),
-            Field::Trigger => self.trigger(py)?,
+            Field::Body => return Self::body(slf),
+            Field::Trigger => this.trigger(py)?,
             Field::Headers => {
-                let lines = self.lock().view().map(|view| values::header_lines(py, &view));
+                let lines = this.lock().view().map(|view| values::header_lines(py, &view));
                 values::headers(py, lines.unwrap_or_default())?
             }
             Field::Fields => {
                 let pairs =
-                    self.lock().header().map(|(view, h)| values::query(py, view.get(h.query)));
+                    this.lock().header().map(|(view, h)| values::query(py, view.get(h.query)));
                 values::fields(py, pairs.unwrap_or_default())?
             }
             Field::Timestamp | Field::Time => {
-                let unix_ns = self.lock().header().map(|(_, h)| h.timestamp_ns);
+                let unix_ns = this.lock().header().map(|(_, h)| h.timestamp_ns);
                 match unix_ns {
                     Some(unix_ns) => values::datetime(py, unix_ns, field == Field::Time)?,
                     None => made::default(py, field)?,
@@ -252,7 +292,7 @@ impl Event {
             }
             _ => made::default(py, field)?,
         };
-        self.write(field, value.clone().unbind());
+        this.write(field, value.clone().unbind());
         Ok(value)
     }
 
@@ -269,12 +309,20 @@ impl Event {
     }
 
     /// The body: an object if it is JSON by its content type and by its bytes, else `bytes`.
-    fn body<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn body<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let (this, py) = (slf.get(), slf.py());
         let raw = {
-            let mut state = self.lock();
+            let mut state = this.lock();
             match (&state.source, &state.raw) {
                 (Source::Made, None) => return Ok(py.None().into_bound(py)),
-                _ if !state.is_json() => return Ok(state.raw(py)?.into_any()),
+                _ if !state.is_json() => {
+                    if state.looked || !state.is_cloud_body() {
+                        return Ok(state.raw(py)?.into_any());
+                    }
+                    drop(state);
+                    Self::read_cloud_event(slf)?;
+                    return Self::read(slf, Field::Body);
+                }
                 _ => state.raw(py)?,
             }
         };
@@ -282,7 +330,7 @@ impl Event {
             Some(value) => value,
             None => raw.into_any(),
         };
-        self.write(Field::Body, value.clone().unbind());
+        this.write(Field::Body, value.clone().unbind());
         Ok(value)
     }
 
@@ -316,7 +364,7 @@ impl Event {
         };
         match bytes {
             Some(bytes) => Ok(pyo3::types::PyMemoryView::from(&bytes)?.into_any()),
-            None => made::view(&this.read(py, Field::Body)?),
+            None => made::view(&Self::read(slf, Field::Body)?),
         }
     }
 
@@ -370,13 +418,13 @@ impl Event {
 
     /// The first header of this name.
     fn header<'py>(
-        &self,
-        py: Python<'py>,
+        slf: &Bound<'py, Self>,
         name: &Bound<'py, PyString>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let (this, py) = (slf.get(), slf.py());
         let wanted = name.to_str()?.as_bytes();
         {
-            let state = self.lock();
+            let state = this.lock();
             let set = state.cells.as_ref().is_some_and(|c| c[Field::Headers as usize].is_some());
             if let Some(view) = state.view().filter(|_| !set) {
                 let mut lines = view.lines().filter(|(n, _)| n.eq_ignore_ascii_case(wanted));
@@ -386,7 +434,7 @@ impl Event {
                 });
             }
         }
-        made::header(&self.read(py, Field::Headers)?, name)
+        made::header(&Self::read(slf, Field::Headers)?, name)
     }
 
     fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -421,8 +469,8 @@ macro_rules! event_class {
                 #[getter]
                 #[pyo3(name = $name)]
                 #[inline]
-                fn $get<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-                    self.read(py, Field::$field)
+                fn $get<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+                    Self::read(slf, Field::$field)
                 }
 
                 #[setter]
@@ -458,11 +506,23 @@ macro_rules! event_class {
 
             /// The first header of this name, whatever its case; None if there is none.
             fn get_header<'py>(
-                &self,
-                py: Python<'py>,
+                slf: &Bound<'py, Self>,
                 header_key: &Bound<'py, PyString>,
             ) -> PyResult<Bound<'py, PyAny>> {
-                self.header(py, header_key)
+                Self::header(slf, header_key)
+            }
+
+            /// The CloudEvent that this event is; None for other events and for a batch.
+            #[getter]
+            fn cloudevent<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+                let all = Self::cloud_events(slf)?;
+                if all.len()? == 1 { all.get_item(0) } else { Ok(slf.py().None().into_bound(slf.py())) }
+            }
+
+            /// Every CloudEvent in it: none, one, or those of a batch.
+            #[getter]
+            fn cloudevents<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+                Self::cloud_events(slf)
             }
 
             /// The event as JSON text; a body of bytes is in base64.

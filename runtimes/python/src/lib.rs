@@ -10,6 +10,7 @@ mod batch;
 mod batch_task;
 #[allow(unsafe_code)]
 mod buffer;
+mod cloud;
 mod event;
 mod failure;
 mod fields;

@@ -30,7 +30,7 @@ pub fn render<'py>(
             return Err(PyTypeError::new_err("a reply in pieces has no whole body: iterate it"));
         }
         Content::InEvent(offset, length) => {
-            let whole = event.get().read(py, crate::event::Field::Body)?;
+            let whole = Event::read(event, crate::event::Field::Body)?;
             let (from, to) = (*offset as usize, (*offset + *length) as usize);
             PyBytes::new(py, &whole.extract::<Vec<u8>>()?[from..to])
         }

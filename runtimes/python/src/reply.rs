@@ -92,8 +92,28 @@ pub fn of<'py>(event: &Event, result: Bound<'py, PyAny>) -> PyResult<Answer<'py>
     {
         return Ok(answer);
     }
+    if let Some(response) = own_response(&result)? {
+        return of_response(event, &response);
+    }
     let (body, content_type) = content(event, result)?;
     Ok(Answer::of(body, content_type))
+}
+
+/// The response that an object makes of itself, as a CloudEvent does; `None` for all others. Looked
+/// up on its class, as Python does for such names.
+fn own_response<'py>(result: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Response>>> {
+    let is_plain = result.is_none()
+        || result.is_exact_instance_of::<PyDict>()
+        || result.is_exact_instance_of::<PyList>()
+        || result.is_exact_instance_of::<PyBytes>();
+    if is_plain {
+        return Ok(None);
+    }
+    let class = result.get_type();
+    let Some(method) = class.getattr_opt(intern!(result.py(), "__nuclio_response__"))? else {
+        return Ok(None);
+    };
+    Ok(Some(method.call1((result,))?.cast_into()?))
 }
 
 /// `context.retry(..)` and `context.reject(..)`, returned or raised.

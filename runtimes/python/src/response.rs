@@ -138,6 +138,14 @@ impl Response {
         self.get_headers(py).bind(py).set_item(intern!(py, "x-nuclio-stream-no-ack"), true)
     }
 
+    /// A response that carries a CloudEvent (`mode`: structured or binary), or a list of them.
+    #[staticmethod]
+    #[pyo3(signature = (event, mode = "structured"))]
+    fn cloudevent<'py>(event: &Bound<'py, PyAny>, mode: &str) -> PyResult<Bound<'py, PyAny>> {
+        let name = intern!(event.py(), "response");
+        sdk_function(event.py(), "nuclio_sdk.cloudevent", name)?.call1((event, mode))
+    }
+
     /// What a handler returned, in the form that nuclio's processor reads.
     #[staticmethod]
     fn from_entrypoint_output<'py>(
