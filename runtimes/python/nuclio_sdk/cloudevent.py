@@ -202,7 +202,8 @@ def _read(event, body):
     None if the CloudEvent stands in headers. What is none stays as it came."""
     if body is None:
         # The data stays unread until somebody asks: most handlers read `event.body`.
-        one = of_headers(event.headers, event.content_type, None)
+        headers = {_str(name): _str(value) for name, value in event.headers.items()}
+        one = of_headers(headers, _str(event.content_type), None)
         if one is not None:
             event._cloudevents = one
             _set(event, one)
@@ -221,7 +222,7 @@ def _read(event, body):
     if one is not None:
         event._cloudevents = [one]
         _set(event, one)
-        event.content_type = one.datacontenttype or _content_type(one)
+        event.content_type = _like(event, one.datacontenttype or _content_type(one))
         event.body = _body(one)
 
 
@@ -235,11 +236,11 @@ def _all(event):
 
 def _set(event, one):
     trigger = event.trigger
-    event.id = one.id
-    event.type = one.type or ""
-    event.type_version = one.typeversion or one.dataschema or ""
-    event.version = one.specversion
-    event.trigger = TriggerInfo(one.source or "", trigger.name)
+    event.id = _like(event, one.id)
+    event.type = _like(event, one.type or "")
+    event.type_version = _like(event, one.typeversion or one.dataschema or "")
+    event.version = _like(event, one.specversion)
+    event.trigger = TriggerInfo(_like(event, one.source or ""), trigger.name)
     if one.time is not None:
         event.time = one.time
         event.timestamp = one.time.astimezone(UTC).replace(tzinfo=None)
@@ -265,6 +266,15 @@ def _body(one):
         except ValueError:
             return raw
     return raw
+
+
+def _like(event, text):
+    """Bytes where the texts of events are bytes."""
+    return text.encode() if isinstance(event.method, bytes) and isinstance(text, str) else text
+
+
+def _str(value):
+    return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
 def _is_bytes(value):

@@ -10,15 +10,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::PyBytes;
 use pyo3::{PyTraverseError, PyVisit, intern};
 use rings::abi::{EventHeader, event_flag};
 use rings::header::EventView;
 use shim::Body;
 
-use crate::fields::{Extra, extra, percent_decoded, text};
+use crate::fields::{Extra, extra, percent_decoded};
 use crate::hold::{Hold, Pin};
 use crate::render::sdk_function;
+use crate::strings::{self, string};
 use crate::{buffer, cloud, link, made, values};
 
 /// See the module.
@@ -154,7 +155,7 @@ impl State {
     /// Fields that are made of the header in one step; `None` if there is no header.
     fn simple<'py>(&self, py: Python<'py>, field: Field) -> Option<Bound<'py, PyAny>> {
         let (view, header) = self.header()?;
-        let string = |bytes: &[u8]| PyString::new(py, &text(bytes)).into_any();
+        let string = |bytes: &[u8]| string(py, bytes);
         let (attempt, deadline_ns) = match &self.source {
             Source::Slot(event) => (event.attempt(), event.deadline_ns()),
             Source::Copy { attempt, deadline_ns, .. } => (*attempt, *deadline_ns),
@@ -162,7 +163,7 @@ impl State {
         };
         Some(match field {
             Field::ContentType => string(view.get(header.content_type)),
-            Field::Id => PyString::new(py, &shim::id_of(view)).into_any(),
+            Field::Id => string(shim::id_of(view).as_bytes()),
             Field::Method => values::method(py, &view, &header),
             Field::Path => string(&percent_decoded(view.get(header.path), false)),
             Field::Url => values::url(py, &view, &header),
@@ -303,6 +304,10 @@ impl Event {
             Source::Made => None,
         };
         match number.and_then(|number| link::trigger(py, number)) {
+            Some(trigger) if strings::are_raw() => {
+                let raw = trigger.bind(py).borrow().of_event(py)?;
+                Ok(Bound::new(py, raw)?.into_any())
+            }
             Some(trigger) => Ok(trigger.into_bound(py).into_any()),
             None => made::default(py, Field::Trigger),
         }
@@ -419,22 +424,22 @@ impl Event {
     /// The first header of this name.
     fn header<'py>(
         slf: &Bound<'py, Self>,
-        name: &Bound<'py, PyString>,
+        name: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (this, py) = (slf.get(), slf.py());
-        let wanted = name.to_str()?.as_bytes();
+        let wanted = made::name_bytes(name)?;
         {
             let state = this.lock();
             let set = state.cells.as_ref().is_some_and(|c| c[Field::Headers as usize].is_some());
             if let Some(view) = state.view().filter(|_| !set) {
-                let mut lines = view.lines().filter(|(n, _)| n.eq_ignore_ascii_case(wanted));
+                let mut lines = view.lines().filter(|(n, _)| n.eq_ignore_ascii_case(&wanted));
                 return Ok(match lines.next() {
-                    Some((_, value)) => PyString::new(py, &text(value)).into_any(),
+                    Some((_, value)) => string(py, value),
                     None => py.None().into_bound(py),
                 });
             }
         }
-        made::header(&Self::read(slf, Field::Headers)?, name)
+        made::header(&Self::read(slf, Field::Headers)?, &wanted)
     }
 
     fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -507,7 +512,7 @@ macro_rules! event_class {
             /// The first header of this name, whatever its case; None if there is none.
             fn get_header<'py>(
                 slf: &Bound<'py, Self>,
-                header_key: &Bound<'py, PyString>,
+                header_key: &Bound<'py, PyAny>,
             ) -> PyResult<Bound<'py, PyAny>> {
                 Self::header(slf, header_key)
             }

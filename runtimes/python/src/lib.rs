@@ -27,6 +27,7 @@ mod response;
 mod serve;
 mod start;
 mod stream;
+mod strings;
 mod task;
 mod threads;
 mod trigger;

@@ -4,7 +4,7 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMemoryView, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyMemoryView, PyString, PyTuple};
 
 use crate::event::{Event, FIELDS, Field};
 use crate::trigger::TriggerInfo;
@@ -95,7 +95,7 @@ pub fn default(py: Python<'_>, field: Field) -> PyResult<Bound<'_, PyAny>> {
 pub fn view<'py>(body: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = body.py();
     let bytes = if body.is_none() {
-        pyo3::types::PyBytes::new(py, b"").into_any()
+        PyBytes::new(py, b"").into_any()
     } else if let Ok(text) = body.cast::<PyString>() {
         text.encode_utf8()?.into_any()
     } else {
@@ -104,18 +104,19 @@ pub fn view<'py>(body: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     Ok(PyMemoryView::from(&bytes)?.into_any())
 }
 
+/// The name of a header as bytes.
+pub fn name_bytes(name: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    match name.cast::<PyBytes>() {
+        Ok(bytes) => Ok(bytes.as_bytes().to_vec()),
+        Err(_) => Ok(name.cast::<PyString>()?.to_str()?.as_bytes().to_vec()),
+    }
+}
+
 /// The value of a header in a mapping, whatever its case.
-pub fn header<'py>(
-    headers: &Bound<'py, PyAny>,
-    name: &Bound<'py, PyString>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let wanted = name.to_str()?;
+pub fn header<'py>(headers: &Bound<'py, PyAny>, wanted: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     for pair in headers.call_method0(intern!(headers.py(), "items"))?.try_iter()? {
         let (key, value) = pair?.extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>()?;
-        if key
-            .cast::<PyString>()
-            .is_ok_and(|k| k.to_str().is_ok_and(|k| k.eq_ignore_ascii_case(wanted)))
-        {
+        if name_bytes(&key).is_ok_and(|key| key.eq_ignore_ascii_case(wanted)) {
             return Ok(value);
         }
     }

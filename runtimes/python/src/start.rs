@@ -10,7 +10,7 @@ use shim::{Offer, ShimError};
 use crate::finish::set_error_detail;
 use crate::link::{self, Link};
 use crate::logger::Logger;
-use crate::{buffer, failure, output, serve, threads};
+use crate::{buffer, failure, output, serve, strings, threads};
 
 /// Exit code after `give_up`; the processor sees the death, not the number.
 const GIVEN_UP: i32 = 1;
@@ -32,6 +32,7 @@ pub fn main(py: Python<'_>) -> PyResult<()> {
         Err(error) => give_up(error),
     };
     let offer = link.offer();
+    strings::read_setting();
     set_error_detail(offer.settings.get("errorDetail"));
     let sdk = py.import(intern!(py, "nuclio_sdk"))?;
     failure::set_runtime_folder(format!(

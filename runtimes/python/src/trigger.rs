@@ -3,6 +3,8 @@
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use crate::strings;
+
 /// Kind and name of a trigger.
 #[pyclass(name = "TriggerInfo", module = "nuclio_sdk", dict, subclass)]
 pub struct TriggerInfo {
@@ -18,6 +20,15 @@ impl TriggerInfo {
     pub fn of(py: Python<'_>, kind: &str, name: &str) -> Self {
         let text = |text| PyString::intern(py, text).into_any().unbind();
         Self { kind: text(kind), name: text(name) }
+    }
+
+    /// As events have it: with bytes where their strings are bytes.
+    pub fn of_event(&self, py: Python<'_>) -> PyResult<Self> {
+        let raw = |text: &Py<PyAny>| {
+            let text = text.bind(py).cast::<PyString>()?;
+            PyResult::Ok(strings::of_kept(text).unbind())
+        };
+        Ok(Self { kind: raw(&self.kind)?, name: raw(&self.name)? })
     }
 }
 

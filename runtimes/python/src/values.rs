@@ -15,9 +15,10 @@ use rings::abi::EventHeader;
 use rings::header::EventView;
 
 use crate::fields::{Extra, canonical_name, civil_time, extra, query_pairs, text};
+use crate::strings::{self, string};
 
 /// A name and its value.
-pub type Pair<'py> = (Bound<'py, PyString>, Bound<'py, PyString>);
+pub type Pair<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
 
 pub fn number<'py>(py: Python<'py>, value: u64) -> Bound<'py, PyAny> {
     PyInt::new(py, value).into_any()
@@ -53,19 +54,19 @@ pub fn method<'py>(
                 Some(Extra::Text(token)) => token,
                 _ => b"",
             };
-            return PyString::new(py, &text(token)).into_any();
+            return string(py, token);
         }
     };
-    known.clone().into_any()
+    strings::of_kept(known)
 }
 
 /// Path and query as they came.
 pub fn url<'py>(py: Python<'py>, view: &EventView<'_>, header: &EventHeader) -> Bound<'py, PyAny> {
     let (path, query) = (view.get(header.path), view.get(header.query));
     if query.is_empty() {
-        return PyString::new(py, &text(path)).into_any();
+        return string(py, path);
     }
-    PyString::new(py, &text(&[path, b"?", query].concat())).into_any()
+    string(py, &[path, b"?", query].concat())
 }
 
 /// Names met so far, in their canonical form. Clients send few different ones; a stranger who sends
@@ -111,13 +112,12 @@ fn name<'py>(py: Python<'py>, sent: &[u8]) -> Bound<'py, PyString> {
 
 /// Header lines with canonical names.
 pub fn header_lines<'py>(py: Python<'py>, view: &EventView<'_>) -> Vec<Pair<'py>> {
-    view.lines().map(|(n, value)| (name(py, n), PyString::new(py, &text(value)))).collect()
+    view.lines().map(|(n, value)| (strings::of_kept(&name(py, n)), string(py, value))).collect()
 }
 
 /// Names and values of a query.
 pub fn query<'py>(py: Python<'py>, query: &[u8]) -> Vec<Pair<'py>> {
-    let string = |bytes: Vec<u8>| PyString::new(py, &text(&bytes));
-    query_pairs(query).map(|(name, value)| (string(name), string(value))).collect()
+    query_pairs(query).map(|(name, value)| (string(py, &name), string(py, &value))).collect()
 }
 
 /// A `nuclio_sdk.Headers`: the first value of each name, and all of them by `get_all`.

@@ -147,6 +147,21 @@ class ComingIn(ServedCase):
         self.assertEqual(seen["body"], "x")
 
 
+class WhereTextsAreBytes(ServedCase):
+    code = """
+def handler(context, event):
+    return repr([event.id, event.type, event.trigger.kind, event.cloudevent.extensions])
+"""
+    env = {"NUCLIO_PYTHON_DECODE_EVENT_STRINGS": "false"}
+
+    def test_in_both_forms(self):
+        told = repr([b"A-1", b"com.example.order", b"/orders", {"comexampleown": "x"}])
+        self.assertEqual(self.ask("/", json.dumps(NEW), STRUCTURED).text, told)
+        binary = {f"ce-{name}": NEW[name] for name in ("specversion", "type", "source", "id")}
+        binary["ce-comexampleown"] = "x"
+        self.assertEqual(self.ask("/", b"data", binary).text, told)
+
+
 class GoingOut(ServedCase):
     code = CODE
 
