@@ -21,6 +21,12 @@ use history::History;
 const RECORDS_MAX: usize = 8192;
 /// Bytes of text waiting, since a record may have 16 KiB.
 const BYTES_MAX: usize = 16 << 20;
+/// Room beyond that for what the processor itself says: that a worker has died must not be lost
+/// among the lines it printed.
+const OWN_RECORDS_MAX: usize = 512;
+const OWN_BYTES_MAX: usize = 1 << 20;
+/// Records and bytes that may wait when the processor speaks.
+const OWN_ROOM: (usize, usize) = (RECORDS_MAX + OWN_RECORDS_MAX, BYTES_MAX + OWN_BYTES_MAX);
 /// Records written with one system call.
 const RECORDS_PER_WRITE_MAX: usize = 256;
 /// While records are being dropped the count is announced this often.
@@ -164,43 +170,52 @@ impl Log {
         self.shared.level
     }
 
-    /// False when the record was dropped (and counted) for want of room.
+    /// For what workers say. False when the record was dropped (and counted) for want of room.
     pub fn try_send(&self, record: Record) -> bool {
+        self.record(record, (RECORDS_MAX, BYTES_MAX))
+    }
+
+    /// For what the processor says.
+    pub fn say(&self, record: Record) {
+        self.record(record, OWN_ROOM);
+    }
+
+    fn record(&self, record: Record, room: (usize, usize)) -> bool {
         if record.level < self.shared.level {
             return true;
         }
         let bytes = record.bytes();
-        self.offer(Item::Record(Box::new(record)), bytes)
+        self.offer(Item::Record(Box::new(record)), bytes, room)
     }
 
     pub fn debug(&self, message: impl Into<Vec<u8>>) {
-        self.try_send(Record::new(Level::Debug, message));
+        self.say(Record::new(Level::Debug, message));
     }
 
     pub fn info(&self, message: impl Into<Vec<u8>>) {
-        self.try_send(Record::new(Level::Info, message));
+        self.say(Record::new(Level::Info, message));
     }
 
     pub fn warn(&self, message: impl Into<Vec<u8>>) {
-        self.try_send(Record::new(Level::Warn, message));
+        self.say(Record::new(Level::Warn, message));
     }
 
     pub fn error(&self, message: impl Into<Vec<u8>>) {
-        self.try_send(Record::new(Level::Error, message));
+        self.say(Record::new(Level::Error, message));
     }
 
     /// Says something to the person who started the program; may have several lines.
     pub fn state(&self, level: Level, text: impl Into<Box<str>>) {
         let text = text.into();
         let bytes = text.len();
-        self.offer(Item::Statement(level, text), bytes);
+        self.offer(Item::Statement(level, text), bytes, OWN_ROOM);
     }
 
     /// Writes one line to stdout, in order with the log.
     pub fn result(&self, line: impl Into<Box<str>>) {
         let line = line.into();
         let bytes = line.len();
-        self.offer(Item::Result(line), bytes);
+        self.offer(Item::Result(line), bytes, OWN_ROOM);
     }
 
     /// Adds to the count of records that were dropped before they reached this door; the next
@@ -231,11 +246,11 @@ impl Log {
         self.queue.send(Item::Flush(done)).is_ok() && is_done.recv_timeout(limit).is_ok()
     }
 
-    fn offer(&self, item: Item, bytes: usize) -> bool {
+    fn offer(&self, item: Item, bytes: usize, (records_max, bytes_max): (usize, usize)) -> bool {
         let shared = &self.shared;
         let bytes_before = shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         let items_before = shared.queued.fetch_add(1, Ordering::Relaxed);
-        let fits = bytes_before + bytes <= BYTES_MAX && items_before < RECORDS_MAX;
+        let fits = bytes_before + bytes <= bytes_max && items_before < records_max;
         if fits && self.queue.send(item).is_ok() {
             return true;
         }
@@ -366,6 +381,18 @@ mod tests {
         assert_eq!(log.dropped(), 1);
         drop(receiver);
         assert!(!log.flush(Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn what_workers_say_leaves_room_for_the_processor() {
+        let (log, _receiver) = Log::new(Level::Info);
+        while log.try_send(Record::new(Level::Info, "of a worker")) {}
+        for _ in 0..OWN_RECORDS_MAX {
+            log.warn("of the processor");
+        }
+        assert_eq!(log.dropped(), 1);
+        log.warn("of the processor");
+        assert_eq!(log.dropped(), 2);
     }
 
     #[test]

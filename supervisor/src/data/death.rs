@@ -41,7 +41,7 @@ impl Data {
         let text = violation.to_string();
         let mut record = Record::new(Level::Error, "the worker broke the protocol and is killed: ");
         record.message.extend_from_slice(text.as_bytes());
-        self.log.try_send(record.of_worker(worker.id));
+        self.log.say(record.of_worker(worker.id));
         self.kill(key, DeathCause::Violation(text));
     }
 

@@ -49,7 +49,7 @@ impl Data {
         let id = worker.id;
         let text = self.kept_text.to_vec();
         let record = Record { message: text, ..Record::new(Level::Warn, "") };
-        self.log.try_send(record.of_worker(id));
+        self.log.say(record.of_worker(id));
         self.to_pool.send(ToPool::Retiring { id, cause: DeathCause::Asked });
         self.stop_if_idle(key);
     }

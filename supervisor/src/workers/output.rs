@@ -98,7 +98,7 @@ impl Output {
             "{dropped} lines of this worker's output were dropped: more than \
              {LINES_PER_SECOND_MAX} a second"
         );
-        log.try_send(Record::new(Level::Warn, text).of_worker(self.worker));
+        log.say(Record::new(Level::Warn, text).of_worker(self.worker));
     }
 
     fn read(&mut self, index: usize, limit: usize, log: &Log) {

@@ -30,6 +30,8 @@ PROCESSOR = str(DIST / "bin/processor")
 START_LIMIT_S = 30
 STOP_LIMIT_S = 30
 SETTLE_LIMIT_S = 15
+# States of a connection in /proc/net/tcp.
+ESTABLISHED, CLOSE_WAIT = "01", "08"
 ADMIN_LIMIT_S = 10
 LOOK_S = 0.005
 # The name that a zygote gives itself.
@@ -266,8 +268,16 @@ class Processor:
         """All but the zygote, which comes when the function serves."""
         return [pid for pid in children_of(self.pid) if name_of(pid) != ZYGOTE]
 
+    def is_asked(self):
+        """A connection to the admin listener is still open on its side."""
+        port = f":{self.admin_at[1]:04X}"
+        rows = [line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return any(row[1].endswith(port) and row[3] in (ESTABLISHED, CLOSE_WAIT) for row in rows)
+
     def census(self):
         stats = self.stats()
+        # Our own question must not be counted.
+        wait_until(lambda: not self.is_asked(), "the admin listener has closed our connection")
         return Census(
             pid=self.pid if is_alive(self.pid) else 0,
             children=self.children(),
