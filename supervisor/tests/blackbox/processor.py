@@ -165,15 +165,15 @@ class Processor:
             line += byte
         self.ready = line.decode()
         self.found(self.ready)
-        if self.forks:
-            wait_until(self.zygote, "the zygote is there")
         return self
 
     def found(self, text):
-        """Takes the addresses from the ready line."""
+        """Takes the addresses from the ready line, and waits for what comes after it."""
         self.http = address(re.search(r"ready: (http://\S+)", text).group(1))
         admin = re.search(r"admin (http://\S+)", text)
         self.admin_at = address(admin.group(1)) if admin else ("127.0.0.1", 8081)
+        if self.forks:
+            wait_until(self.zygote, "the zygote is there")
 
     def wait_end(self, limit_s=STOP_LIMIT_S):
         """The exit code; an error if it is still there after the limit."""
