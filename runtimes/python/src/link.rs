@@ -221,7 +221,7 @@ impl Link {
             if inner.has_sleeper {
                 let seen = inner.news;
                 drop(inner);
-                py.detach(|| drop(self.wait_beside(self.lock(), seen)));
+                py.detach(|| self.wait_beside(self.lock(), seen).worker.woken());
                 return Ok(None);
             }
             if inner.worker.arm() {
