@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import select
 import shutil
 import signal
@@ -298,6 +299,13 @@ class Processor:
             return seen[0] == before
 
         wait_until(settled, lambda: f"holds {seen[0]}, before {before}", limit_s)
+
+
+def allow_descriptors():
+    """For a test program that needs as many descriptors as it has clients; undone at its end."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    unittest.addModuleCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def function_yaml(spec):

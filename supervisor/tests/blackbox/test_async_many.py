@@ -7,13 +7,12 @@ that). Figures are printed.
 import contextlib
 import os
 import pathlib
-import resource
 import tempfile
 import time
 import unittest
 
 from faults import FaultCase, function
-from processor import Processor, http_trigger, wait_until
+from processor import Processor, allow_descriptors, http_trigger, wait_until
 from wire import Client, request
 
 IN_FLIGHT = int(os.environ.get("NUCLIO_TEST_IN_FLIGHT", "1000"))
@@ -24,10 +23,7 @@ MIB = 1 << 20
 
 
 def setUpModule():
-    """This program needs as many descriptors as it has clients."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    unittest.addModuleCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+    allow_descriptors()
 
 
 class Many(FaultCase):

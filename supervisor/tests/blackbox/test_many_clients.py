@@ -1,12 +1,11 @@
 """Many clients at once: the idle cost nothing, the stalled hold nobody up."""
 
 import pathlib
-import resource
 import threading
 import time
 import unittest
 
-from processor import ProcessorCase, stat_fields, wait_until
+from processor import ProcessorCase, allow_descriptors, stat_fields, wait_until
 from wire import Client, pattern, request
 
 IDLE_COUNT = 1000
@@ -20,10 +19,7 @@ MIB = 1 << 20
 
 
 def setUpModule():
-    """This program needs as many descriptors as it has clients."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    unittest.addModuleCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+    allow_descriptors()
 
 
 def effort(pid):
