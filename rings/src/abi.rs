@@ -47,10 +47,12 @@ pub struct Entry {
 /// Kinds of entries that go down, from the processor to a worker.
 pub mod down {
     /// An event. aux = trigger, value = header bytes, a = place of the header ([`super::place`]),
-    /// b = deadline on CLOCK_MONOTONIC in ns (0 = none), c = body bytes, d = attempt (first is 1),
-    /// e = with WANT_LOGS the lowest level wanted.
+    /// b = deadline on CLOCK_MONOTONIC in ns (0 = none), c = body bytes ([`UNKNOWN_LENGTH`]: the body
+    /// follows in BODY_CHUNKs), d = attempt (first is 1), e = with WANT_LOGS the lowest level wanted.
+    ///
+    /// [`UNKNOWN_LENGTH`]: super::UNKNOWN_LENGTH
     pub const EVENT: u8 = 1;
-    /// A piece of a streamed request body. claim, value = bytes, a = place.
+    /// A piece of a streamed request body, never empty. claim, value = bytes, a = place.
     pub const BODY_CHUNK: u8 = 2;
     /// The end of a streamed request body. claim, aux = 0 complete, 1 the client left.
     pub const BODY_END: u8 = 3;
@@ -123,9 +125,12 @@ pub mod up {
     pub const PONG: u8 = 12;
     /// An optional kind that this worker does not know. aux = the kind.
     pub const UNSUPPORTED: u8 = 13;
+    /// Pieces of a streamed request body, the oldest first, are no longer looked at. claim, value =
+    /// pieces (never 0).
+    pub const BODY_TAKEN: u8 = 14;
 }
 
-/// RESPONSE's `e` when nobody knows yet how long the reply will be.
+/// RESPONSE's `e` when nobody knows yet how long the reply will be; EVENT's `c` for a request body.
 pub const UNKNOWN_LENGTH: u64 = u64::MAX;
 
 /// Flags of entries that go up.

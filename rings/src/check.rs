@@ -80,6 +80,13 @@ pub enum Up {
         /// Position of the log ring before this end.
         log_position: u32,
     },
+    /// Pieces of a streamed request body are no longer looked at.
+    BodyTaken {
+        /// Whose.
+        claim: u64,
+        /// How many, the oldest first; never 0.
+        pieces: u32,
+    },
     /// The slot is no longer looked at.
     RequestReleased {
         /// Whose slot.
@@ -180,6 +187,14 @@ pub fn check_up(entry: &Entry, lent: &mut Lent) -> Result<Up, Violation> {
         up::SKIPPED => {
             plain(entry)?;
             Ok(Up::Skipped { claim: entry.claim })
+        }
+        up::BODY_TAKEN => {
+            let head = u64::from(entry.flags) | u64::from(entry.aux);
+            zero(kind, "operands", head | entry.a | tail_operands(entry))?;
+            if entry.value == 0 {
+                return Err(Violation::Field { kind, what: "pieces", value: 0 });
+            }
+            Ok(Up::BodyTaken { claim: entry.claim, pieces: entry.value })
         }
         up::CHUNK => {
             zero(kind, "flags", u64::from(entry.flags))?;
@@ -360,7 +375,7 @@ mod tests {
     /// One correct entry of each kind, and the fields that each may use.
     #[test]
     fn a_bit_in_a_field_that_a_kind_does_not_use_is_refused() {
-        let used: [(u8, &[usize]); 9] = [
+        let used: [(u8, &[usize]); 10] = [
             (up::READY, &[4]),
             (up::INIT_FAILED, &[2, 4, 20]),
             (up::CHUNK, &[4, 8, 20]),
@@ -370,10 +385,11 @@ mod tests {
             (up::PONG, &[4]),
             (up::DRAINED, &[2]),
             (up::UNSUPPORTED, &[2]),
+            (up::BODY_TAKEN, &[4, 8]),
         ];
         for (kind, used) in used {
-            // An empty piece is refused for itself.
-            let value = u32::from(kind == up::CHUNK);
+            // An empty piece, or none, is refused for itself.
+            let value = u32::from(matches!(kind, up::CHUNK | up::BODY_TAKEN));
             let plain = Entry { kind, value, ..Default::default() };
             assert!(check_up(&plain, &mut Lent::new(4096)).is_ok(), "kind {kind}");
             for at in [1, 2, 4, 8, 16, 20, 24, 32, 40, 48, 56] {

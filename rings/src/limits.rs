@@ -17,6 +17,9 @@ pub const CHUNK_CREDITS: u32 = 64;
 pub const STREAM_PIECES_MAX: u32 = 4;
 /// Bytes in one piece of a streamed reply; more are sent as several pieces.
 pub const STREAM_PIECE_BYTES_MAX: u32 = 32 * 1024;
+/// Pieces of one streamed request body that wait for the handler: enough that it and its client work
+/// at the same time; the rest waits in the client's socket.
+pub const BODY_PIECES_MAX: u32 = 4;
 /// Explicit acknowledgements on their way up.
 pub const ACK_WINDOW: u32 = 64;
 /// Nested calls on their way up.

@@ -73,16 +73,7 @@ fn down_entries() -> Vec<(&'static str, Entry)> {
                 ..of(down::EVENT)
             },
         ),
-        (
-            "BODY_CHUNK",
-            Entry {
-                flags: down_flag::LAST,
-                value: 0x1_0001,
-                claim: CLAIM,
-                a: at,
-                ..of(down::BODY_CHUNK)
-            },
-        ),
+        ("BODY_CHUNK", Entry { value: 0x1_0001, claim: CLAIM, a: at, ..of(down::BODY_CHUNK) }),
         ("BODY_END", Entry { aux: 1, claim: CLAIM, ..of(down::BODY_END) }),
         ("CREDIT", Entry { value: 3, claim: CLAIM, ..of(down::CREDIT) }),
         ("CANCEL", Entry { aux: 1, claim: CLAIM, ..of(down::CANCEL) }),
@@ -174,6 +165,7 @@ fn up_entries() -> Vec<(&'static str, Entry)> {
         ("SKIPPED", Entry { claim: CLAIM, ..of(up::SKIPPED) }),
         ("PONG", Entry { value: 0xdead_beef, ..of(up::PONG) }),
         ("UNSUPPORTED", Entry { aux: 128, ..of(up::UNSUPPORTED) }),
+        ("BODY_TAKEN", Entry { value: 2, claim: CLAIM, ..of(up::BODY_TAKEN) }),
     ]
 }
 

@@ -3,7 +3,7 @@
 //! An `Event` is the hold: the slot stays as it is until the event is given back with the reply
 //! (`released = true`) or by `Worker::release`. It may outlive the reply.
 
-use rings::abi::{EventHeader, Extent, down_flag, event_flag, unplace};
+use rings::abi::{EventHeader, Extent, UNKNOWN_LENGTH, down_flag, event_flag, unplace};
 use rings::header::EventView;
 use rings::memory::EventMemory;
 
@@ -58,7 +58,7 @@ impl Event {
             flags: entry.flags,
             wanted_level: entry.e as u8,
             attempt: entry.d as u32,
-            body_bytes: entry.c as u32,
+            body_bytes: if entry.c == UNKNOWN_LENGTH { 0 } else { entry.c as u32 },
             header,
             memory,
         })
@@ -104,7 +104,12 @@ impl Event {
         if self.is_last_in_batch() { Down::Batch(vec![self]) } else { Down::Event(self) }
     }
 
-    /// Bytes of the body.
+    /// True if the body comes while the handler runs: [`crate::Worker::body_piece`].
+    pub fn is_body_streamed(&self) -> bool {
+        self.view().header().flags & event_flag::BODY_STREAMED != 0
+    }
+
+    /// Bytes of the body; 0 if it is streamed.
     pub fn body_bytes(&self) -> usize {
         self.body_bytes as usize
     }

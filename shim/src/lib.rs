@@ -29,6 +29,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod body;
 mod event;
 mod log;
 mod reply;
@@ -36,6 +37,7 @@ mod sending;
 mod stream;
 mod worker;
 
+pub use body::BodyStep;
 pub use event::{Body, Event, id_of};
 pub use log::{Level, Origin};
 pub use reply::{HeadBlock, Reply, ReplyBody};

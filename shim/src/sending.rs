@@ -75,6 +75,9 @@ impl Worker {
             }
         }
         (sending.is_begun, sending.sent) = (true, first.len());
+        if whole {
+            self.bodies.close(sending.entry.claim);
+        }
         self.push(&sending.entry)?;
         Ok(true)
     }

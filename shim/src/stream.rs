@@ -93,6 +93,11 @@ impl Worker {
         Ok(!self.control_inside()? && self.end.arm())
     }
 
+    /// Places of the completion ring that stay free for what the credit law counts.
+    pub(crate) fn stream_reserve(&self) -> u32 {
+        self.streams.reserve
+    }
+
     /// A small arena must hold the pieces of several streams.
     fn stream_piece_bytes_max(&self) -> usize {
         self.piece_bytes_max().min(STREAM_PIECE_BYTES_MAX as usize)

@@ -13,6 +13,7 @@ use rings::os::{adopt_from_env, monotonic_ns, realtime_ns};
 use rings::queue::Unreachable;
 use rings::worker_end::WorkerEnd;
 
+use crate::body::Bodies;
 use crate::event::Event;
 use crate::log::{Level, Origin};
 use crate::reply::Reply;
@@ -72,7 +73,7 @@ const RELEASE_EVERY_ENTRIES: u32 = 32;
 #[derive(Debug)]
 pub struct Worker {
     pub(crate) end: WorkerEnd,
-    memory: EventMemory,
+    pub(crate) memory: EventMemory,
     /// Entries met while waiting for something else; bounded by half of the submission ring, since
     /// only events are put aside.
     aside: VecDeque<(u32, Entry)>,
@@ -83,6 +84,7 @@ pub struct Worker {
     link_broken: bool,
     pub(crate) chunks_out: u32,
     pub(crate) streams: Streams,
+    pub(crate) bodies: Bodies,
     /// Claims whose replies found no block; while there are any, the processor holds none back.
     /// Bounded by the claims.
     without_block: HashSet<u64>,
@@ -106,6 +108,7 @@ impl Worker {
             link_broken: false,
             chunks_out: 0,
             streams: Streams::new(tags),
+            bodies: Bodies::default(),
             without_block: HashSet::new(),
             took_inside: false,
         };
@@ -157,13 +160,22 @@ impl Worker {
         if let Some(aside) = self.aside.pop_front() {
             return Ok(Some(aside));
         }
-        let next = self.end.pop()?;
+        let next = self.pop()?;
         if next.is_some() {
             self.taken += 1;
             if self.taken >= RELEASE_EVERY_ENTRIES {
                 self.taken = 0;
                 self.end.release_entries();
             }
+        }
+        Ok(next)
+    }
+
+    /// The next entry of the ring.
+    fn pop(&mut self) -> Result<Option<(u32, Entry)>, ShimError> {
+        let next = self.end.pop()?;
+        if let Some((_, entry)) = &next {
+            self.bodies.note(entry);
         }
         Ok(next)
     }
@@ -185,6 +197,7 @@ impl Worker {
     }
 
     pub(crate) fn skip(&mut self, entry: &Entry) -> Result<(), ShimError> {
+        self.bodies.close(entry.claim);
         self.push(&Entry { kind: up::SKIPPED, claim: entry.claim, ..Default::default() })
     }
 
@@ -207,6 +220,10 @@ impl Worker {
                 if !self.streams.taken(entry.claim, entry.value) {
                     self.chunks_out = self.chunks_out.saturating_sub(entry.value);
                 }
+                Ok(())
+            }
+            down::BODY_CHUNK | down::BODY_END => {
+                self.bodies.came(entry);
                 Ok(())
             }
             down::PING => {
@@ -277,6 +294,7 @@ impl Worker {
     }
 
     pub(crate) fn end_reply(&mut self, claim: u64, broken: bool) -> Result<(), ShimError> {
+        self.bodies.close(claim);
         let aux = u16::from(broken);
         let d = u64::from(self.end.log_position());
         self.push(&Entry { kind: up::END, claim, aux, d, ..Default::default() })
@@ -332,9 +350,13 @@ impl Worker {
     pub(crate) fn control_inside(&mut self) -> Result<bool, ShimError> {
         self.took_inside = true;
         let mut progressed = false;
-        while let Some((index, entry)) = self.end.pop()? {
+        while let Some((index, entry)) = self.pop()? {
             match entry.kind {
-                down::RSP_RELEASE | down::CREDIT | down::PING => {
+                down::RSP_RELEASE
+                | down::CREDIT
+                | down::PING
+                | down::BODY_CHUNK
+                | down::BODY_END => {
                     self.control(&entry)?;
                     progressed = true;
                 }

@@ -1,7 +1,7 @@
 //! What this version accepts in function.yaml and does not act on yet; each use is a warning.
 
 /// Right in function.yaml, and not heeded by this version.
-pub const WITHOUT_EFFECT: [&str; 12] = [
+pub const WITHOUT_EFFECT: [&str; 11] = [
     "spec.limits.memory",
     "spec.limits.pending",
     "spec.limits.replyBufferMax",
@@ -10,7 +10,6 @@ pub const WITHOUT_EFFECT: [&str; 12] = [
     "spec.triggers.*.onExhausted",
     "spec.triggers.*.ordering",
     "spec.triggers.*.maxAttempts",
-    "spec.triggers.*.streamRequests",
     "spec.triggers.*.explicitAckMode",
     "spec.triggers.*.mode",
     "spec.triggers.*.attributes.readBufferSize",

@@ -574,6 +574,12 @@ mod tests {
             "#]],
         );
         check_spec(
+            "  triggers:\n    a: {kind: http, streamRequests: true, batch: {mode: enable}}\n",
+            &expect![[r#"
+                spec.triggers.a.streamRequests: cannot go with batch: a batch is made of whole events; leave one of the two out (line 6)
+            "#]],
+        );
+        check_spec(
             "  triggers:\n    a: {kind: http, workerAllocatorName: p}\n    b: {kind: cron, workerAllocatorName: p, maxInflight: 5, workerTerminationTimeout: 5s}\n    c: {kind: nats, workerAllocatorName: a}\n",
             &expect![[r#"
                 spec.triggers.b.maxInflight: 5 differs from 64 of trigger a, which shares the workers of p; write the same in both, or give each its own pool (line 7)

@@ -207,6 +207,11 @@ fn check_trigger(path: &str, key: &str, trigger: &Trigger, findings: &mut Findin
         let warning = ConfigError::new(format!("{path}.batch"), problem, "write mode: enable");
         warnings.push(warning);
     }
+    if trigger.stream_requests && trigger.batch_rule().is_some() {
+        let problem = "cannot go with batch: a batch is made of whole events";
+        let path = format!("{path}.streamRequests");
+        errors.push(ConfigError::new(path, problem, "leave one of the two out"));
+    }
     if let Some(http) = trigger.http() {
         check_http(&format!("{path}.attributes"), http, errors);
     }

@@ -74,7 +74,8 @@ pub struct Trigger {
     /// Several events in one call of the handler.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<Batch>,
-    /// `true`: the handler starts before the whole request body has arrived.
+    /// `true`: the handler starts before the whole request body has arrived, and `eventTimeout` counts
+    /// from the request's head. Never given to a second worker. Not with `batch`.
     #[serde(skip_serializing_if = "is_false")]
     pub stream_requests: bool,
     /// What the caller sees of an exception.

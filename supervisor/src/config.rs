@@ -256,11 +256,12 @@ fn http_plan(function: &Function, memory: u64) -> Result<HttpPlan, String> {
     let attributes = trigger.http().cloned().unwrap_or_default();
     let path = format!("spec.triggers.{key}.attributes");
     let body_bytes_max = attributes.max_request_body_size;
-    if body_bytes_max > memory / 2 {
+    // A streamed body is never in memory as a whole.
+    if body_bytes_max > memory / 2 && !trigger.stream_requests {
         return Err(format!(
             "{path}.maxRequestBodySize: {body_bytes_max} is more than half of the event memory, \
-             {memory} bytes; write at most {}, or raise spec.limits.eventMemory (at most \
-             {EVENT_MEMORY_BYTES_MAX})",
+             {memory} bytes; write at most {}, raise spec.limits.eventMemory (at most \
+             {EVENT_MEMORY_BYTES_MAX}), or set streamRequests",
             memory / 2
         ));
     }

@@ -162,6 +162,7 @@ fn trigger_config(config: &mut Config, listener: std::net::TcpListener) -> Trigg
         wait_limit_ns: ns(http.trigger.worker_availability_timeout()),
         event_timeout_ns: config.function.spec.event_timeout.map_or(0, ns),
         idempotent: http.trigger.idempotent,
+        streams_requests: http.trigger.stream_requests,
         cors: http.cors.take(),
         batch: http.trigger.batch_rule().map(|batch| BatchRule {
             events_max: batch.batch_size as usize,

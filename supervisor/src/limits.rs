@@ -16,6 +16,11 @@ pub const READ_BYTES: usize = 20 * 1024;
 pub const BODY_PRIVATE_BYTES_MAX: usize = 16 * 1024;
 /// Share of the event memory that bodies on their way in may take: half.
 pub const UPLOAD_SHARE_DIVISOR: u64 = 2;
+/// One piece of a body that goes to its handler while it comes.
+pub const BODY_PIECE_BYTES_MAX: usize = 64 * 1024;
+/// Share of the event memory that such pieces may take together: a quarter. Whoever finds none left
+/// waits, and its client with it; each piece goes when its handler has taken it.
+pub const PIECES_SHARE_DIVISOR: u64 = 4;
 /// Share of the event memory that handlers may keep after their events, over all workers: a quarter.
 pub const KEPT_SHARE_DIVISOR: u64 = 4;
 /// A worker that keeps bodies and was told to stop is killed after this, the default of
@@ -87,5 +92,6 @@ pub const TO_POOL_MAX: usize = 16_384;
 const _: () = {
     assert!(BODY_PRIVATE_BYTES_MAX <= rings::limits::BODY_INLINE_BYTES_MAX);
     assert!(READ_BYTES > BODY_PRIVATE_BYTES_MAX);
+    assert!(BODY_PIECE_BYTES_MAX >= READ_BYTES);
     assert!(WINDOW_NS == HEAD_TIMEOUT_NS);
 };

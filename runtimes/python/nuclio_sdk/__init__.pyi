@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from types import SimpleNamespace
@@ -59,6 +59,9 @@ class Event:
     def cloudevents(self) -> list[CloudEvent]:
         """Every CloudEvent in it: none, one, or those of a batch."""
     @property
+    def body_stream(self) -> BodyStream:
+        """The pieces of the body: with `streamRequests` while they come, else all at once."""
+    @property
     def body_view(self) -> memoryview:
         """The body without a copy, read-only. Safe to keep: the memory is not used again before."""
     def __init__(
@@ -98,6 +101,18 @@ class Event:
     def deserialize(data: Any, kind: EventDeserializerKinds | None = None) -> Any:
         """An event, or a list of them, of a message in nuclio's form."""
     def compile_explicit_ack_message(self) -> dict[str, Any]: ...
+
+class BodyStream(Iterator[bytes], AsyncIterator[bytes]):
+    """The pieces of a request body.
+
+    In a sync handler `for piece in event.body_stream`, in an async one `async for`. Ends early with
+    ConnectionResetError when the client leaves or breaks its framing.
+    """
+
+    def __iter__(self) -> BodyStream: ...
+    def __next__(self) -> bytes: ...
+    def __aiter__(self) -> BodyStream: ...
+    async def __anext__(self) -> bytes: ...
 
 class CloudEvent:
     """A CloudEvent 0.1 or 1.0; returned by a handler it is sent in structured form."""

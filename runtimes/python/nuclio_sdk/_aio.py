@@ -18,6 +18,7 @@ from _nuclio import (
     watch_bell,
 )
 
+from nuclio_sdk import _body
 from nuclio_sdk._load import Unusable, ending_of, is_coroutine_function
 from nuclio_sdk._sending import sent, wake
 
@@ -126,7 +127,7 @@ def _look(loop, handler, context, end):
     set_claim = claim_of_task.set
     # Also what keeps the tasks alive: a loop knows its tasks only weakly.
     tasks = {}
-    # Streams that wait for credit or room.
+    # Streams that wait for credit or room, and readers of bodies that wait for a piece.
     waiting = []
     # For each event of a batch: the task of all of them, and those that are still waited for.
     batches = {}
@@ -154,9 +155,15 @@ def _look(loop, handler, context, end):
         """A future that is done when something has come down, such as the credit of a stream."""
         if stream.took_inside():
             loop.call_soon(look)
+        return news()
+
+    def news():
+        """A future that is done when something has come down, such as a piece of a body."""
         waiter = loop.create_future()
         waiting.append(waiter)
         return waiter
+
+    _body.news = news
 
     def begun(task, claim):
         tasks[claim] = task

@@ -6,7 +6,7 @@
 //! Under an event's lock only `str`, `bytes` and `int` objects are made: making those never runs
 //! Python code, so the lock is never met twice and the slot cannot change hands in the middle.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
@@ -16,6 +16,7 @@ use rings::abi::{EventHeader, event_flag};
 use rings::header::EventView;
 use shim::Body;
 
+use crate::body::{self, BODY_COPIES, BODY_GATHERS, BODY_VIEWS, BodyStream, gather};
 use crate::fields::{Extra, extra, percent_decoded};
 use crate::hold::{Hold, Pin};
 use crate::render::sdk_function;
@@ -67,10 +68,12 @@ const HEAD: u8 = 2;
 type Cells = [Option<Py<PyAny>>; FIELD_COUNT];
 
 #[derive(Default)]
-struct State {
-    source: Source,
+pub struct State {
+    pub source: Source,
     /// Body bytes as given out, so that an answer that is this very object needs no copy.
-    raw: Option<Py<PyBytes>>,
+    pub raw: Option<Py<PyBytes>>,
+    /// The pieces of a body that was not read as a whole.
+    pub stream: Option<Py<BodyStream>>,
     hold: Option<Arc<Hold>>,
     cells: Option<Box<Cells>>,
     /// Whether this is a CloudEvent has been looked at.
@@ -79,7 +82,7 @@ struct State {
 
 /// Where the fields come from.
 #[derive(Default)]
-enum Source {
+pub enum Source {
     /// A slot that is held.
     Slot(shim::Event),
     /// The copied header, and what the entry said; the body is in `raw`.
@@ -87,21 +90,6 @@ enum Source {
     /// Python made it; only cells.
     #[default]
     Made,
-}
-
-/// Bodies copied into `bytes`, views given out, and views that needed a copy since the memory was
-/// in pieces.
-static BODY_COPIES: AtomicU64 = AtomicU64::new(0);
-static BODY_VIEWS: AtomicU64 = AtomicU64::new(0);
-static BODY_GATHERS: AtomicU64 = AtomicU64::new(0);
-
-/// The three counters above.
-pub fn counters() -> [(&'static str, u64); 3] {
-    [
-        ("body_copies", BODY_COPIES.load(Ordering::Relaxed)),
-        ("body_views", BODY_VIEWS.load(Ordering::Relaxed)),
-        ("body_gathers", BODY_GATHERS.load(Ordering::Relaxed)),
-    ]
 }
 
 impl State {
@@ -133,6 +121,11 @@ impl State {
         };
         self.raw = Some(raw.clone().unbind());
         Ok(raw)
+    }
+
+    pub fn has_unread_stream(&self) -> bool {
+        self.raw.is_none()
+            && self.header().is_some_and(|(_, h)| h.flags & event_flag::BODY_STREAMED != 0)
     }
 
     fn is_cloud_body(&self) -> bool {
@@ -198,14 +191,6 @@ impl State {
     }
 }
 
-fn gather(pieces: &[&[u8]], mut whole: &mut [u8]) {
-    for piece in pieces {
-        let (to, rest) = whole.split_at_mut(piece.len());
-        to.copy_from_slice(piece);
-        whole = rest;
-    }
-}
-
 impl Event {
     /// An event whose slot this worker holds.
     #[inline]
@@ -215,7 +200,7 @@ impl Event {
     }
 
     #[inline]
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -242,6 +227,10 @@ impl Event {
 
     /// Sets the fields of a CloudEvent, once.
     fn read_cloud_event(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let is_in_body = slf.get().lock().is_cloud_body();
+        if is_in_body {
+            body::ensure_whole(slf)?;
+        }
         let body = {
             let mut state = slf.get().lock();
             state.looked = true;
@@ -316,6 +305,7 @@ impl Event {
     /// The body: an object if it is JSON by its content type and by its bytes, else `bytes`.
     fn body<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let (this, py) = (slf.get(), slf.py());
+        body::ensure_whole(slf)?;
         let raw = {
             let mut state = this.lock();
             match (&state.source, &state.raw) {
@@ -340,12 +330,13 @@ impl Event {
     }
 
     /// The body without a copy.
-    fn view<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    pub fn view<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
+        body::ensure_whole(slf)?;
         let in_place = {
             let mut state = this.lock();
             match &state.source {
-                Source::Slot(event) => {
+                Source::Slot(event) if !event.is_body_streamed() => {
                     BODY_VIEWS.fetch_add(1, Ordering::Relaxed);
                     let (range, claim) = (event.body_range(), event.claim());
                     let hold = state.hold.get_or_insert_with(|| Hold::new(claim));
@@ -398,7 +389,9 @@ impl Event {
     /// Copies out what the slot holds, for whoever kept the event.
     pub fn escape(&self, py: Python<'_>) -> PyResult<()> {
         let mut state = self.lock();
-        state.raw(py)?;
+        if !state.has_unread_stream() {
+            state.raw(py)?;
+        }
         if let Source::Slot(event) = &state.source {
             state.source = Source::Copy {
                 header: event.header_bytes().into(),
@@ -507,6 +500,13 @@ macro_rules! event_class {
             #[getter]
             fn body_view<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
                 Event::view(slf)
+            }
+
+            /// The pieces of the body, while they come: an iterator, or in an async handler an
+            /// async one.
+            #[getter]
+            fn body_stream<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, BodyStream>> {
+                Event::stream(slf)
             }
 
             /// The first header of this name, whatever its case; None if there is none.

@@ -8,6 +8,7 @@
 
 mod batch;
 mod batch_task;
+mod body;
 #[allow(unsafe_code)]
 mod buffer;
 mod cloud;
@@ -41,6 +42,8 @@ use pyo3::prelude::*;
 mod _nuclio {
     #[pymodule_export]
     use crate::batch_task::BatchTicket;
+    #[pymodule_export]
+    use crate::body::BodyStream;
     #[pymodule_export]
     use crate::buffer::BodyView;
     #[pymodule_export]
@@ -79,7 +82,7 @@ mod _nuclio {
     #[pyfunction]
     fn counters(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         let counters = PyDict::new(py);
-        for (name, count) in crate::event::counters() {
+        for (name, count) in crate::body::counters() {
             counters.set_item(name, count)?;
         }
         Ok(counters)

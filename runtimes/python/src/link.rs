@@ -11,7 +11,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::ThreadId;
 
 use pyo3::prelude::*;
-use shim::{Down, Level, Offer, Origin, Reply, ReplyBody, Sending, ShimError, Worker};
+use shim::{BodyStep, Down, Level, Offer, Origin, Reply, ReplyBody, Sending, ShimError, Worker};
 
 use crate::buffer;
 use crate::finish::Turn;
@@ -168,6 +168,11 @@ pub fn wanted_level() -> u8 {
 /// From now on each task has its own event, kept in this `ContextVar`.
 pub fn set_current_of_task(variable: Py<PyAny>) {
     let _ = CURRENT_OF_TASK.set(variable);
+}
+
+/// True in the worker of an async handler.
+pub fn is_per_task() -> bool {
+    CURRENT_OF_TASK.get().is_some()
 }
 
 /// What came of looking for work.
@@ -367,6 +372,23 @@ impl Link {
     /// Ends a streamed reply.
     pub fn end_stream(&self, claim: u64, broken: bool) -> Result<(), ShimError> {
         self.lock().worker.end_stream(claim, broken)
+    }
+
+    /// The next piece of a streamed request body, handed to `take` to be copied.
+    pub fn body_piece(&self, claim: u64, take: impl FnOnce(&[u8])) -> Result<BodyStep, ShimError> {
+        self.lock().worker.body_piece(claim, take)
+    }
+
+    /// Waits for something to come down, unless there is news of this body already. The interpreter
+    /// is not held meanwhile.
+    pub fn wait_for_body(&self, py: Python<'_>, claim: u64) -> Result<(), ShimError> {
+        py.detach(|| {
+            let inner = self.lock();
+            if inner.worker.waits_for_body(claim) {
+                drop(self.wait(inner)?);
+            }
+            Ok(())
+        })
     }
 
     /// True if sending has used up a ring of the bell, so that a loop must poll again.

@@ -81,6 +81,7 @@ impl Data {
     fn take(&mut self, key: WorkerKey, up: Up) -> Result<(), Violation> {
         match up {
             Up::Response(response) => self.take_response(key, &response),
+            Up::BodyTaken { claim, pieces } => self.take_body_taken(key, claim, pieces),
             Up::RequestReleased { claim } => self.take_release(key, claim),
             Up::Skipped { claim } => self.take_skipped(key, claim),
             Up::Chunk { claim, block } => self.take_chunk(key, claim, block),

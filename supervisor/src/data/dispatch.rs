@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use rings::abi::{Entry, down, down_flag, place};
+use rings::abi::{Entry, UNKNOWN_LENGTH, down, down_flag, place};
 use rings::limits::HAND_AHEAD_MAX;
 use rings::os::monotonic_ns;
 
@@ -26,6 +26,7 @@ pub struct Trigger {
     pub wait_limit_ns: u64,
     pub event_timeout_ns: u64,
     pub idempotent: bool,
+    pub streams_requests: bool,
     pub cors: Option<Cors>,
     /// Events that wait for a worker, oldest first; bounded by the pending quota. Entries of events
     /// that have ended are dropped when they come to the front, and counted in `stale`.
@@ -54,6 +55,7 @@ impl Trigger {
             wait_limit_ns: config.wait_limit_ns,
             event_timeout_ns: config.event_timeout_ns,
             idempotent: config.idempotent,
+            streams_requests: config.streams_requests,
             cors: config.cors,
             pending: VecDeque::new(),
             stale: 0,
@@ -235,7 +237,7 @@ impl Data {
             claim: Worker::claim_number(claim),
             a: place(segment, offset),
             b: event.deadline_ns,
-            c: u64::from(event.body_bytes),
+            c: if event.incoming.is_some() { UNKNOWN_LENGTH } else { u64::from(event.body_bytes) },
             d: u64::from(event.attempt),
             e: event.logs.as_ref().map_or(0, |logs| u64::from(logs.level)),
             ..Default::default()
@@ -271,6 +273,9 @@ impl Data {
             event.bereaved_ns = 0;
             observe(&mut self.counters.redispatch, ns);
             self.counters.redispatch_ns_max = self.counters.redispatch_ns_max.max(ns);
+        }
+        if event.incoming.is_some() {
+            self.body_claimed(event_key);
         }
         true
     }

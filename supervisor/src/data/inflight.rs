@@ -10,6 +10,7 @@ use rings::processor_end::ProcessorEnd;
 use rings::slots::{SlotRef, Slots};
 
 use super::batch::OpenBatches;
+use super::body::Incoming;
 use super::http::conn::ConnId;
 use super::ping::Ping;
 use crate::crossing::{DeathCause, Generation, PoolId, WorkerId};
@@ -36,6 +37,8 @@ pub struct Event {
     /// Where an inline body starts in the header's slot.
     pub body_inline_at: u32,
     pub body_bytes: u32,
+    /// A body that comes while the handler runs.
+    pub incoming: Option<Box<Incoming>>,
     /// Bytes counted against the trigger's quota of slots.
     pub slot_bytes: u64,
     pub token: [u8; 24],
@@ -245,8 +248,9 @@ pub fn drop_hold(events: &mut Events, slots: &mut Slots, key: EventKey) -> Optio
     }
     let event = events.remove(key)?;
     slots.release(event.header);
-    for slot in &event.body {
-        slots.release(*slot);
+    let pieces = event.incoming.iter().flat_map(|incoming| incoming.slots());
+    for slot in event.body.iter().copied().chain(pieces) {
+        slots.release(slot);
     }
     Some(event)
 }

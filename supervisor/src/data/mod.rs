@@ -3,6 +3,7 @@
 //! No async runtime, no lock, no text formatting on the way of an event.
 
 mod batch;
+mod body;
 mod complete;
 mod deadlines;
 mod death;
@@ -65,6 +66,8 @@ pub struct TriggerConfig {
     /// Every request may be repeated, whatever its method.
     pub idempotent: bool,
     pub cors: Option<Cors>,
+    /// A handler begins before the whole body has come.
+    pub streams_requests: bool,
     /// Events go down together.
     pub batch: Option<BatchRule>,
 }

@@ -101,6 +101,8 @@ pub struct Data {
     pub pending_quota: Quota,
     pub slot_quota: Quota,
     pub upload_bytes: u64,
+    /// Bytes of slots with pieces of bodies that go to running handlers.
+    pub piece_bytes: u64,
 
     pub listeners: Vec<Listener>,
     pub conns: Vec<Option<Box<Conn>>>,
@@ -115,6 +117,8 @@ pub struct Data {
     pub linger_timers: TimerQueue<ConnId>,
     /// Connections that wait for a slot, first come first served.
     pub starved: VecDeque<ConnId>,
+    /// Connections whose body goes to a running handler and waits for a slot.
+    pub starved_uploads: VecDeque<ConnId>,
     /// The upload that may take the last part of the share of all uploads.
     pub first_upload: Option<ConnId>,
     /// Connections whose reply has not left worker memory.
@@ -176,6 +180,7 @@ impl Data {
             pending_quota: Quota::new(u64::from(PENDING_MAX), trigger_count),
             slot_quota: Quota::new(total_bytes, trigger_count),
             upload_bytes: 0,
+            piece_bytes: 0,
             listeners,
             conns: Vec::new(),
             free_conns: Vec::new(),
@@ -188,6 +193,7 @@ impl Data {
             long_timers: TimerQueue::default(),
             linger_timers: TimerQueue::default(),
             starved: VecDeque::new(),
+            starved_uploads: VecDeque::new(),
             first_upload: None,
             pinned: VecDeque::new(),
             again: VecDeque::new(),
@@ -260,6 +266,7 @@ impl Data {
         }
         self.look_again();
         self.feed_starved();
+        self.feed_starved_uploads();
         self.run_timers();
         self.dispatch();
         self.progress_drain();

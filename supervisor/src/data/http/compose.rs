@@ -101,6 +101,8 @@ impl Data {
         token[..8].copy_from_slice(&self.run_id);
         token[8..16].copy_from_slice(&self.event_number.to_be_bytes());
         let timeout = settings.event_timeout_ns;
+        let streams = self.conn(id).is_some_and(|conn| conn.upload.is_some());
+        let settings = &self.triggers[trigger as usize];
         Event {
             trigger,
             client: Some(id),
@@ -109,11 +111,13 @@ impl Data {
             body,
             body_inline_at: 0,
             body_bytes: body_bytes as u32,
+            incoming: streams.then(Box::default),
             slot_bytes,
             token,
             attempt: 1,
             repeats: 0,
-            idempotent: settings.idempotent || head.method.is_idempotent(),
+            // A body that has gone by cannot be given to another worker.
+            idempotent: !streams && (settings.idempotent || head.method.is_idempotent()),
             arrived_ns: self.clock.now_ns,
             deadline_ns: if timeout == 0 { 0 } else { self.clock.now_ns + timeout },
             bereaved_ns: 0,
@@ -195,7 +199,8 @@ fn fixed_header(event: &Event, head: &Head, raw_at: usize, unix_ns: u64) -> Even
         query: range(head.query, raw_at),
         content_type: optional(head.content_type),
         traceparent: optional(head.traceparent),
-        flags: event_flag::ID_IN_TOKEN,
+        flags: event_flag::ID_IN_TOKEN
+            | if event.incoming.is_some() { event_flag::BODY_STREAMED } else { 0 },
         body_bytes: event.body_bytes,
         ..Default::default()
     }

@@ -10,6 +10,7 @@ use super::cors::Grant;
 use super::parse::{Head, Header};
 use super::respond::{Asker, BodyFraming};
 use super::send::Out;
+use super::upload::Upload;
 use crate::data::inflight::EventKey;
 use crate::limits::{DRAIN_ARRIVAL_NS, DRAIN_IDLE_NS};
 
@@ -42,6 +43,8 @@ pub struct Conn {
     /// Lines for `Grant::Reflect`.
     pub reflected: Vec<u8>,
     pub event: Option<EventKey>,
+    /// The rest of a body whose handler runs already; the bytes in `inbuf` are the next of it.
+    pub upload: Option<Box<Upload>>,
     pub out: Out,
     /// How the body of the reply under way must follow.
     pub framing: BodyFraming,
@@ -130,6 +133,7 @@ impl Conn {
             grant: None,
             reflected: Vec::new(),
             event: None,
+            upload: None,
             out: Out::default(),
             framing: BodyFraming::None,
             closing: false,
@@ -150,6 +154,11 @@ impl Conn {
             Phase::Head | Phase::Body(_) => Some(DRAIN_ARRIVAL_NS),
             Phase::Waiting | Phase::Replying | Phase::Lingering { .. } => None,
         }
+    }
+
+    /// A handler that runs waits for more of the request's body.
+    pub fn waits_for_body(&self) -> bool {
+        self.upload.as_ref().is_some_and(|upload| upload.waits)
     }
 
     /// Between requests: nothing received, nothing to send.

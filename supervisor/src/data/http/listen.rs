@@ -221,13 +221,14 @@ impl Data {
     }
 
     /// The client of an event has gone. What waits is dropped; what runs is finished unheard.
-    fn client_left(&mut self, key: crate::data::inflight::EventKey) {
+    pub fn client_left(&mut self, key: crate::data::inflight::EventKey) {
         let Some(event) = self.events.get_mut(key) else { return };
         event.client = None;
         if event.place == Place::Pending {
             // Its entry in the queue is skipped when it comes to the front.
             self.end_event(key);
         } else {
+            self.body_broken(key);
             self.stop_unheard(key);
         }
     }
@@ -310,6 +311,9 @@ impl Data {
             Phase::Head if conn.inbuf.is_empty() && conn.out.is_empty() => None,
             Phase::Head => Some(conn.since_ns + HEAD_TIMEOUT_NS),
             Phase::Body(_) => Some(conn.since_ns + WINDOW_NS),
+            Phase::Waiting | Phase::Replying if conn.waits_for_body() => {
+                Some(conn.since_ns + WINDOW_NS)
+            }
             Phase::Replying if conn.out.is_empty() => None,
             Phase::Replying => Some(conn.since_ns + WINDOW_NS),
             Phase::Waiting | Phase::Lingering { .. } => None,
@@ -343,7 +347,11 @@ impl Data {
         let Some(conn) = self.conn(id) else { return };
         let moved_enough = conn.moved >= WINDOW_BYTES_MIN;
         match conn.phase {
-            Phase::Body(_) | Phase::Replying if moved_enough => {
+            Phase::Waiting if conn.waits_for_body() && !moved_enough => {
+                self.counters.connections_cut += 1;
+                self.cut_upload(id, 408, TOO_SLOW);
+            }
+            Phase::Body(_) | Phase::Replying | Phase::Waiting if moved_enough => {
                 conn.moved = 0;
                 conn.since_ns = now;
                 self.queue_short(id);

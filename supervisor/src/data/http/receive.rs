@@ -36,13 +36,17 @@ impl Data {
                 self.take_left_over(id);
                 continue;
             }
-            if !conn.readable {
+            // An upload has bytes here, or begins to wait for its client.
+            if !conn.readable && conn.upload.is_none() {
                 return;
             }
             let go_on = match conn.phase {
                 Phase::Head => self.receive_head(id),
                 Phase::Body(_) => self.receive_body(id),
                 Phase::Lingering { .. } => self.read_away(id),
+                Phase::Waiting | Phase::Replying if conn.upload.is_some() => {
+                    self.receive_upload(id)
+                }
                 // The kernel's buffer fills and pushes back until the reply is sent.
                 Phase::Waiting | Phase::Replying => false,
             };
@@ -211,6 +215,11 @@ impl Data {
         }
         if head.expect_continue && have == 0 {
             self.send_continue(id);
+        }
+        if self.triggers[trigger].streams_requests {
+            self.begin_upload(id, &buf[..head.head_len], head, lines);
+            self.look_later(id);
+            return Taken::Request(head.head_len);
         }
         let private_max = BODY_PRIVATE_BYTES_MAX as u64;
         if head.framing != Framing::Chunked

@@ -255,32 +255,6 @@ impl Data {
         self.queue_pieces(id, pieces);
     }
 
-    /// Where `bytes` bytes from `at` on of an event's body lie; what the body does not have is left
-    /// out.
-    fn event_ranges(&self, key: EventKey, at: usize, bytes: usize) -> Vec<(u32, usize, usize)> {
-        let Some(event) = self.events.get(key) else { return Vec::new() };
-        let mut ranges: Vec<(u32, usize, usize)> = Vec::new();
-        if event.body.is_empty() {
-            let (segment, offset, _) = self.slots.place(event.header);
-            let start = offset as usize + event.body_inline_at as usize;
-            ranges.push((segment, start, event.body_bytes as usize));
-        } else {
-            let mut left = event.body_bytes as usize;
-            for slot in &event.body {
-                let (segment, offset, room) = self.slots.place(*slot);
-                let here = left.min(room as usize);
-                left -= here;
-                match ranges.last_mut() {
-                    Some(last) if last.0 == segment && last.1 + last.2 == offset as usize => {
-                        last.2 += here;
-                    }
-                    _ => ranges.push((segment, offset as usize, here)),
-                }
-            }
-        }
-        cut(ranges, at, bytes)
-    }
-
     /// A further piece of a reply.
     pub fn respond_piece(&mut self, worker: WorkerKey, key: EventKey, claim: u64, block: Block) {
         let id = self.events.get(key).and_then(|event| event.client);
@@ -393,6 +367,7 @@ impl Data {
         let now = self.clock.now_ns;
         let Some(conn) = self.conn(id) else { return };
         conn.since_ns = now;
+        conn.lingers |= conn.upload.take().is_some();
         if conn.lingers {
             let _ = conn.stream.shutdown(std::net::Shutdown::Write);
             conn.phase = Phase::Lingering { bytes: 0 };
@@ -467,6 +442,8 @@ impl Data {
         let conn = self.conns.get(id.index as usize).and_then(|conn| conn.as_deref());
         let Some(conn) = conn else { return Asker::UNKNOWN };
         let mut asker = conn.asker;
+        // What is left of a body stands before any further request.
+        asker.keep_alive &= conn.upload.is_none();
         asker.keep_alive &= self.draining.is_none() || conn.has_more || !conn.inbuf.is_empty();
         asker
     }
@@ -558,6 +535,7 @@ impl Data {
     pub fn drop_event_hold(&mut self, key: EventKey) {
         if let Some(event) = drop_hold(&mut self.events, &mut self.slots, key) {
             self.slot_quota.give(event.trigger as usize, event.slot_bytes);
+            self.piece_bytes -= event.incoming.map_or(0, |incoming| incoming.slot_bytes());
         }
     }
 
@@ -596,23 +574,4 @@ fn field_of(number: u8) -> Option<FieldValue<'static>> {
         content_type::HTML => Some(HTML),
         _ => None,
     }
-}
-
-/// `bytes` bytes from `at` on of consecutive ranges.
-fn cut(
-    ranges: Vec<(u32, usize, usize)>,
-    mut at: usize,
-    mut bytes: usize,
-) -> Vec<(u32, usize, usize)> {
-    let mut out = Vec::with_capacity(ranges.len());
-    for (segment, offset, length) in ranges {
-        let skip = at.min(length);
-        at -= skip;
-        let take = bytes.min(length - skip);
-        bytes -= take;
-        if take > 0 {
-            out.push((segment, offset + skip, take));
-        }
-    }
-    out
 }
