@@ -243,7 +243,17 @@ class Platform:
         node: str | None = None,
         timeout: float | None = None,
         service_name_override: str | None = None,
-    ) -> Response: ...
+    ) -> Response:
+        """Sends an event to another function and waits for its answer; `timeout` in seconds."""
+    async def call_function_async(
+        self,
+        function_name: str,
+        event: Event,
+        node: str | None = None,
+        timeout: float | None = None,
+        service_name_override: str | None = None,
+    ) -> Response:
+        """As `call_function`; other events go on meanwhile."""
     async def explicit_ack(self, qualified_offset: QualifiedOffset) -> None: ...
 
 class Context:
