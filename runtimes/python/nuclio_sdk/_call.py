@@ -51,7 +51,7 @@ async def call_async(platform, name, event, timeout, service):
 
 
 class _Call:
-    """One call of a function. The event is read at once: its memory may go before the answer comes."""
+    """One call of a function. The event is read at once: its memory may go before the answer."""
 
     def __init__(self, platform, name, event, timeout, service):
         self._name, self._timeout = name, timeout

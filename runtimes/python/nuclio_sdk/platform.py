@@ -24,8 +24,8 @@ class Platform:
     ):
         """Sends an event to another function and waits for its answer.
 
-        `event` is an ``Event`` of your own: its method, path, headers and body go out; a ``dict`` or
-        ``list`` as a body is sent as JSON. `timeout` in seconds. `service_name_override` is
+        `event` is an ``Event`` of your own: its method, path, headers and body go out; a ``dict``
+        or ``list`` as a body is sent as JSON. `timeout` in seconds. `service_name_override` is
         ``host`` or ``host:port``. Gives a ``Response``; JSON in it is decoded. Blocks: async
         handlers have ``call_function_async``.
         """
