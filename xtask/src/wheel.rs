@@ -16,6 +16,9 @@ use zip::{CompressionMethod, ZipWriter};
 
 use crate::{python, source, tarball};
 
+/// The module with the fixtures of `nuclio_sdk.testing`.
+const PYTEST_PLUGIN: &str = "nuclio_sdk.testing.pytest_plugin";
+
 /// Writes the wheel into `into` and returns its path.
 pub fn write(root: &Path, folder: &Path, version: &str, into: &Path) -> Result<PathBuf> {
     // Honest: only a build against an old C library may claim a manylinux tag.
@@ -37,6 +40,7 @@ pub fn write(root: &Path, folder: &Path, version: &str, into: &Path) -> Result<P
     let readme = source::read(&root.join("README.md"))?;
     wheel.add(&format!("{info}/METADATA"), 0o644, metadata(version, &readme).as_bytes())?;
     wheel.add(&format!("{info}/WHEEL"), 0o644, about(&tag).as_bytes())?;
+    wheel.add(&format!("{info}/entry_points.txt"), 0o644, entry_points().as_bytes())?;
     let license = std::fs::read(root.join("LICENSE")).context("cannot read LICENSE")?;
     wheel.add(&format!("{info}/licenses/LICENSE"), 0o644, &license)?;
     wheel.finish(&format!("{info}/RECORD"))?;
@@ -94,6 +98,12 @@ fn metadata(version: &str, readme: &str) -> String {
          Requires-Python: >={major}.{minor}\n\
          Description-Content-Type: text/markdown\n\n{readme}"
     )
+}
+
+/// pytest finds the fixtures of the test kit by itself. Under the module's own name, so that a
+/// `conftest.py` that names it as well loads it once.
+fn entry_points() -> String {
+    format!("[pytest11]\n{PYTEST_PLUGIN} = {PYTEST_PLUGIN}\n")
 }
 
 fn about(tag: &str) -> String {

@@ -43,8 +43,10 @@ _MODULES = (
     "helpers",
     "json_encoder",
     "logger",
+    "qualified_offset",
     "response",
     "test",
+    "testing",
 )
 
 

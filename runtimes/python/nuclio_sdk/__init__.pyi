@@ -4,6 +4,21 @@ from enum import Enum
 from types import SimpleNamespace
 from typing import Any, Literal, overload
 
+from nuclio_sdk import cloudevent as cloudevent
+from nuclio_sdk import context as context
+from nuclio_sdk import event as event
+from nuclio_sdk import exceptions as exceptions
+from nuclio_sdk import helpers as helpers
+from nuclio_sdk import json_encoder as json_encoder
+from nuclio_sdk import logger as logger
+from nuclio_sdk import platform as platform
+from nuclio_sdk import qualified_offset as qualified_offset
+from nuclio_sdk import response as response
+
+SINGLE_RESPONSE: str
+GENERATOR_RESPONSE: str
+RESPONSE_WITH_GENERATOR_BODY: str
+
 class TriggerInfo:
     kind: str
     name: str
@@ -258,7 +273,17 @@ class Platform:
         node: str | None = None,
         timeout: float | None = None,
         service_name_override: str | None = None,
-    ) -> Response: ...
+    ) -> Response:
+        """Sends an event to another function and waits for its answer; `timeout` in seconds."""
+    async def call_function_async(
+        self,
+        function_name: str,
+        event: Event,
+        node: str | None = None,
+        timeout: float | None = None,
+        service_name_override: str | None = None,
+    ) -> Response:
+        """As `call_function`; other events go on meanwhile."""
     async def explicit_ack(self, qualified_offset: QualifiedOffset) -> None: ...
 
 class Context:

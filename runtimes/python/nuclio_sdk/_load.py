@@ -28,9 +28,10 @@ class Unusable(Exception):
 class Code:
     """A handler that can be called."""
 
-    def __init__(self, handler, init_context):
+    def __init__(self, handler, module):
         self.handler = handler
-        self.init_context = init_context
+        self.module = module
+        self.init_context = getattr(module, "init_context", None)
         self.is_async = _is_async(handler)
 
 
@@ -57,7 +58,7 @@ def load(path, configured):
         error.msg = explained(error, path) or error.msg
         raise
     handler = _named(module, function_name) if function_name else _only(module)
-    return Code(handler, getattr(module, "init_context", None))
+    return Code(handler, module)
 
 
 def init(init_context, context):

@@ -24,14 +24,22 @@ class Platform:
     ):
         """Sends an event to another function and waits for its answer.
 
-        `event` is an ``Event`` of your own: its method, path, headers and body go out; a ``dict`` or
-        ``list`` as a body is sent as JSON. `timeout` in seconds. `service_name_override` is
-        ``host`` or ``host:port``. Gives a ``Response``; JSON in it is decoded. Blocks: in an async
-        handler call it by ``asyncio.to_thread``.
+        `event` is an ``Event`` of your own: its method, path, headers and body go out; a ``dict``
+        or ``list`` as a body is sent as JSON. `timeout` in seconds. `service_name_override` is
+        ``host`` or ``host:port``. Gives a ``Response``; JSON in it is decoded. Blocks: async
+        handlers have ``call_function_async``.
         """
         from nuclio_sdk._call import call
 
         return call(self, function_name, event, timeout, service_name_override)
+
+    async def call_function_async(
+        self, function_name, event, node=None, timeout=None, service_name_override=None
+    ):
+        """As ``call_function``; other events go on meanwhile. A cancelled call ends at once."""
+        from nuclio_sdk._call import call_async
+
+        return await call_async(self, function_name, event, timeout, service_name_override)
 
     async def explicit_ack(self, qualified_offset):
         """Marks a record of a stream as done; for triggers with `explicitAckMode`."""

@@ -28,10 +28,12 @@ pub struct Batch {
 }
 
 /// Which answer belongs to which event.
-struct Sorted<'py> {
-    answers: Vec<Option<Bound<'py, PyAny>>>,
+pub struct Sorted<'py> {
+    pub answers: Vec<Option<Bound<'py, PyAny>>>,
     /// What the events without one are told.
-    missing: String,
+    pub missing: String,
+    /// What the log is told of answers that belong to no event.
+    pub warnings: Vec<String>,
 }
 
 impl Batch {
@@ -73,7 +75,10 @@ impl Batch {
         match result {
             Ok(value) => match value.cast::<PyList>() {
                 Ok(list) => {
-                    let sorted = self.sort(link, list);
+                    let sorted = sort(&self.events, list);
+                    for warning in &sorted.warnings {
+                        link.log(Level::Warn, Origin::Logger, claim, warning.as_bytes(), b"");
+                    }
                     self.finish_each(link, py, sorted)
                 }
                 Err(_) => {
@@ -130,68 +135,64 @@ impl Batch {
         }
         Ok(poll_again)
     }
+}
 
-    /// Gives each event its answer: by the id that an answer names, else by its place, which counts
-    /// only in a list that is as long as the batch.
-    fn sort<'py>(&self, link: &Link, list: &Bound<'py, PyList>) -> Sorted<'py> {
-        let py = list.py();
-        let mut sorted =
-            Sorted { answers: vec![None; self.events.len()], missing: UNANSWERED.to_owned() };
-        let mut misplaced = Vec::new();
-        let mut by_place = Vec::new();
-        let mut numbers = None;
-        for (place, item) in list.iter().enumerate() {
-            let Some(id) = event_id_of(&item) else {
-                by_place.push((place, item));
-                continue;
-            };
-            let numbers = numbers.get_or_insert_with(|| self.numbers(py));
-            match numbers.get(&id).map(|number| &mut sorted.answers[*number]) {
-                Some(answer) if answer.is_none() => *answer = Some(item),
-                Some(_) => misplaced.push(format!("a second answer for event {id}")),
-                None => misplaced.push(format!("an answer for event {id}, which it was not given")),
-            }
-        }
-        if list.len() == self.events.len() {
-            for (place, item) in by_place {
-                match &mut sorted.answers[place] {
-                    answer @ None => *answer = Some(item),
-                    Some(_) => misplaced.push(format!("a second answer at place {place}")),
-                }
-            }
-        } else if !by_place.is_empty() {
-            sorted.missing = format!(
-                "the handler returned {} answers for {} events: return one for each in their order, \
-                 or context.Response(event_id=event.id)",
-                list.len(),
-                self.events.len()
-            );
-        }
-        self.name_misplaced(link, &misplaced);
-        sorted
-    }
-
-    /// The number of each event by its id.
-    fn numbers(&self, py: Python<'_>) -> HashMap<String, usize> {
-        let id = |event: &Py<Event>| {
-            let id = Event::read(event.bind(py), Field::Id).and_then(|id| id.str());
-            id.map(|id| id.to_string_lossy().into_owned()).unwrap_or_default()
+/// Gives each event its answer: by the id that an answer names, else by its place, which counts
+/// only in a list that is as long as the batch.
+pub fn sort<'py>(events: &[Py<Event>], list: &Bound<'py, PyList>) -> Sorted<'py> {
+    let py = list.py();
+    let (mut answers, mut missing) = (vec![None; events.len()], UNANSWERED.to_owned());
+    let mut misplaced = Vec::new();
+    let mut by_place = Vec::new();
+    let mut numbers = None;
+    for (place, item) in list.iter().enumerate() {
+        let Some(id) = event_id_of(&item) else {
+            by_place.push((place, item));
+            continue;
         };
-        self.events.iter().enumerate().map(|(number, event)| (id(event), number)).collect()
+        let numbers = numbers.get_or_insert_with(|| numbers_of(py, events));
+        match numbers.get(&id).map(|number| &mut answers[*number]) {
+            Some(answer) if answer.is_none() => *answer = Some(item),
+            Some(_) => misplaced.push(format!("a second answer for event {id}")),
+            None => misplaced.push(format!("an answer for event {id}, which it was not given")),
+        }
     }
+    if list.len() == events.len() {
+        for (place, item) in by_place {
+            match &mut answers[place] {
+                answer @ None => *answer = Some(item),
+                Some(_) => misplaced.push(format!("a second answer at place {place}")),
+            }
+        }
+    } else if !by_place.is_empty() {
+        missing = format!(
+            "the handler returned {} answers for {} events: return one for each in their order, \
+             or context.Response(event_id=event.id)",
+            list.len(),
+            events.len()
+        );
+    }
+    Sorted { answers, missing, warnings: warnings(&misplaced) }
+}
 
-    fn name_misplaced(&self, link: &Link, misplaced: &[String]) {
-        let claim = self.current_claim();
-        let warn =
-            |text: String| link.log(Level::Warn, Origin::Logger, claim, text.as_bytes(), b"");
-        for what in misplaced.iter().take(MISPLACED_NAMED_MAX) {
-            warn(format!("the handler returned {what}; it is dropped"));
-        }
-        if misplaced.len() > MISPLACED_NAMED_MAX {
-            let rest = misplaced.len() - MISPLACED_NAMED_MAX;
-            warn(format!("the handler returned {rest} more answers that belong to no event"));
-        }
+/// The number of each event by its id.
+fn numbers_of(py: Python<'_>, events: &[Py<Event>]) -> HashMap<String, usize> {
+    let id = |event: &Py<Event>| {
+        let id = Event::read(event.bind(py), Field::Id).and_then(|id| id.str());
+        id.map(|id| id.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    events.iter().enumerate().map(|(number, event)| (id(event), number)).collect()
+}
+
+fn warnings(misplaced: &[String]) -> Vec<String> {
+    let named = misplaced.iter().take(MISPLACED_NAMED_MAX);
+    let mut said: Vec<String> =
+        named.map(|what| format!("the handler returned {what}; it is dropped")).collect();
+    if misplaced.len() > MISPLACED_NAMED_MAX {
+        let rest = misplaced.len() - MISPLACED_NAMED_MAX;
+        said.push(format!("the handler returned {rest} more answers that belong to no event"));
     }
+    said
 }
 
 fn event_id_of(item: &Bound<'_, PyAny>) -> Option<String> {
@@ -200,7 +201,8 @@ fn event_id_of(item: &Bound<'_, PyAny>) -> Option<String> {
     id.str().ok().map(|id| id.to_string_lossy().into_owned())
 }
 
-fn wrong_kind(value: &Bound<'_, PyAny>) -> String {
+/// What is told of a result that is no list.
+pub fn wrong_kind(value: &Bound<'_, PyAny>) -> String {
     let class = value.get_type().name().map(|name| name.to_string()).unwrap_or_default();
     format!(
         "the handler of a batch returned a {class}: return a list with an answer for each event"

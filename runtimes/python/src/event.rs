@@ -199,6 +199,12 @@ impl Event {
         Self { state: Mutex::new(State { source, ..State::default() }) }
     }
 
+    /// An event of a test: header and body as a slot would hold them.
+    pub fn of_copy(header: Box<[u8]>, body: Py<PyBytes>, deadline_ns: u64, attempt: u32) -> Self {
+        let source = Source::Copy { header, trigger: 0, deadline_ns, attempt };
+        Self { state: Mutex::new(State { source, raw: Some(body), ..State::default() }) }
+    }
+
     #[inline]
     pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

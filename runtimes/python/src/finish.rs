@@ -79,7 +79,7 @@ pub fn finish<'py>(
     let py = event.py();
     let answer = match result {
         Ok(value) => reply::of(event.get(), value).unwrap_or_else(|error| {
-            unsendable(link, turn.claim, &error.into_value(py).into_bound(py))
+            tell(link, turn.claim, unsendable(&error.into_value(py).into_bound(py)))
         }),
         Err(error) => failed(link, event.get(), turn.claim, &error.into_value(py).into_bound(py)),
     };
@@ -128,6 +128,15 @@ fn leave_child() -> ! {
     buffer::exit_now(0)
 }
 
+/// What becomes of an event that failed: its client's answer, and what the log is told.
+pub struct Failed<'py> {
+    pub answer: Answer<'py>,
+    /// Empty if there is nothing to tell.
+    pub log: String,
+    /// The handler raised; else what it returned cannot be sent.
+    is_raised: bool,
+}
+
 /// The answer for an exception, which may be a request for another attempt.
 #[cold]
 pub fn failed<'py>(
@@ -136,31 +145,45 @@ pub fn failed<'py>(
     claim: u64,
     error: &Bound<'py, PyBaseException>,
 ) -> Answer<'py> {
+    tell(link, claim, of_error(event, error))
+}
+
+fn tell<'py>(link: &Link, claim: u64, failed: Failed<'py>) -> Answer<'py> {
+    if !failed.log.is_empty() {
+        // Where a cancelled handler was is worth a record, but the cancellation is no fault of its
+        // own.
+        let is_cancelled = failed.is_raised && link.is_cancelled(claim);
+        let level = if is_cancelled { Level::Warn } else { Level::Error };
+        link.log(level, Origin::Traceback, claim, failed.log.as_bytes(), b"");
+    }
+    failed.answer
+}
+
+/// What becomes of an event whose handler raised.
+pub fn of_error<'py>(event: &Event, error: &Bound<'py, PyBaseException>) -> Failed<'py> {
+    let silent = |answer| Failed { answer, log: String::new(), is_raised: true };
     if let Some(answer) = reply::asked_for(error) {
-        return answer;
+        return silent(answer);
     }
     match reply::brought_along(event, error) {
-        Some(Ok(answer)) => return answer,
+        Some(Ok(answer)) => return silent(answer),
         Some(Err(wrong)) => {
-            return unsendable(link, claim, &wrong.into_value(error.py()).into_bound(error.py()));
+            return unsendable(&wrong.into_value(error.py()).into_bound(error.py()));
         }
         None => {}
     }
     let trace = failure::traceback(error);
-    // Where a cancelled handler was is worth a record, but the cancellation is no fault of its own.
-    let level = if link.is_cancelled(claim) { Level::Warn } else { Level::Error };
-    link.log(level, Origin::Traceback, claim, trace.trim_end().as_bytes(), b"");
-    error_answer(failure::last_line(error), trace)
+    let log = trace.trim_end().to_owned();
+    Failed { answer: error_answer(failure::last_line(error), trace), log, is_raised: true }
 }
 
-/// The answer for a result that cannot be sent. Where in the JSON encoder it failed is of no
-/// interest: the sentence names the type.
+/// What becomes of an event whose result cannot be sent. Where in the JSON encoder it failed is of
+/// no interest: the sentence names the type.
 #[cold]
-fn unsendable<'py>(link: &Link, claim: u64, error: &Bound<'py, PyBaseException>) -> Answer<'py> {
+pub fn unsendable<'py>(error: &Bound<'py, PyBaseException>) -> Failed<'py> {
     let line = failure::last_line(error);
-    let text = format!("what the handler returned cannot be sent: {line}");
-    link.log(Level::Error, Origin::Traceback, claim, text.as_bytes(), b"");
-    error_answer(line, text)
+    let log = format!("what the handler returned cannot be sent: {line}");
+    Failed { answer: error_answer(line, log.clone()), log, is_raised: false }
 }
 
 pub fn error_answer<'py>(line: String, trace: String) -> Answer<'py> {

@@ -6,6 +6,7 @@
 //! Unsafe code is in `buffer` only. Never here: HTTP, brokers, configuration files.
 #![deny(unsafe_code)]
 
+mod answer;
 mod batch;
 mod batch_task;
 mod body;
@@ -40,6 +41,10 @@ use pyo3::prelude::*;
 /// The module as Python imports it.
 #[pymodule]
 mod _nuclio {
+    #[pymodule_export]
+    use crate::answer::{
+        answer_to, answers_to_batch, event_of_request, iterator_of, piece_bytes, ready_for_tests,
+    };
     #[pymodule_export]
     use crate::batch_task::BatchTicket;
     #[pymodule_export]

@@ -18,6 +18,11 @@ use crate::{buffer, failure, json, output};
 
 const EVENT_STREAM: &[u8] = b"text/event-stream";
 
+/// What is told of an async generator that a sync handler returned.
+pub const ASYNC_PIECES: &str = "an async generator can only be returned by an `async def` handler";
+/// What is told of a reply in pieces that nobody sent to its end.
+pub const GIVEN_UP: &str = "the streamed reply was given up before its end";
+
 /// A reply under way. Dropped before its end it is broken off, so that its client never waits.
 #[pyclass(module = "_nuclio")]
 pub struct Stream {
@@ -37,7 +42,8 @@ pub struct Stream {
     over: bool,
 }
 
-enum Piece {
+/// What is sent for one item.
+pub enum Piece {
     Bytes(Py<PyBytes>),
     Made(Vec<u8>),
 }
@@ -79,8 +85,7 @@ impl Stream {
     fn send_all(&mut self, py: Python<'_>, link: &Link) -> Result<PyResult<()>, ShimError> {
         let pieces = self.pieces.bind(py).clone();
         let Ok(mut items) = pieces.try_iter() else {
-            let text = "an async generator can only be returned by an `async def` handler";
-            return Ok(Err(PyTypeError::new_err(text)));
+            return Ok(Err(PyTypeError::new_err(ASYNC_PIECES)));
         };
         while !link.is_cancelled(self.turn.claim) {
             let item = match items.next() {
@@ -112,34 +117,15 @@ impl Stream {
     /// Makes bytes of what the iterator gave.
     fn take(&mut self, item: &Bound<'_, PyAny>) -> PyResult<()> {
         self.sent = 0;
-        self.piece = if let Ok(bytes) = item.cast::<PyBytes>() {
-            Piece::Bytes(bytes.clone().unbind())
-        } else if let Ok(text) = item.cast::<PyString>() {
-            Piece::Made(text.to_str()?.as_bytes().to_vec())
-        } else if self.is_event_stream && item.is_instance_of::<PyDict>() {
-            let mut line = b"data: ".to_vec();
-            line.append(&mut json::dumps(item)?);
-            line.extend_from_slice(b"\n\n");
-            Piece::Made(line)
-        } else if crate::reply::is_bytes_like(item) {
-            let bytes = item.py().get_type::<PyBytes>().call1((item,))?;
-            Piece::Bytes(bytes.cast_into::<PyBytes>()?.unbind())
-        } else {
-            let class = item.get_type().name()?;
-            let also = if self.is_event_stream { ", bytes or a dict" } else { " or bytes" };
-            return Err(PyTypeError::new_err(format!(
-                "a piece of a streamed reply must be str{also}, not {class}"
-            )));
-        };
+        self.piece = piece_of(item, self.is_event_stream)?;
         Ok(())
     }
 
     /// Sends the head, if it is not out yet.
     fn begin(&mut self, py: Python<'_>, link: &Link) -> Result<(), ShimError> {
         let Some(event) = self.event.take() else { return Ok(()) };
-        if self.is_event_stream && !has_line(&self.head, b"cache-control", |_| true) {
-            // A full head goes without: nothing but a cache that ignores the type needs it.
-            let _ = self.head.push(b"Cache-Control", b"no-cache");
+        if self.is_event_stream {
+            forbid_caches(&mut self.head);
         }
         let (hold, released) = finish::let_go(link, self.turn, event.into_bound(py));
         let answer = Answer {
@@ -267,7 +253,7 @@ impl Drop for Stream {
         let Some(link) = link::link() else { return };
         // Not while the interpreter ends: then the processor cuts the connection.
         Python::try_attach(|py| {
-            let error = PyRuntimeError::new_err("the streamed reply was given up before its end");
+            let error = PyRuntimeError::new_err(GIVEN_UP);
             if let Err(error) = self.failed_with(py, link, error) {
                 give_up(error);
             }
@@ -291,7 +277,38 @@ fn close(pieces: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
-fn is_event_stream(head: &HeadBlock) -> bool {
+/// What is sent for one item of an iterator.
+pub fn piece_of(item: &Bound<'_, PyAny>, is_event_stream: bool) -> PyResult<Piece> {
+    if let Ok(bytes) = item.cast::<PyBytes>() {
+        return Ok(Piece::Bytes(bytes.clone().unbind()));
+    }
+    if let Ok(text) = item.cast::<PyString>() {
+        return Ok(Piece::Made(text.to_str()?.as_bytes().to_vec()));
+    }
+    if is_event_stream && item.is_instance_of::<PyDict>() {
+        let mut line = b"data: ".to_vec();
+        line.append(&mut json::dumps(item)?);
+        line.extend_from_slice(b"\n\n");
+        return Ok(Piece::Made(line));
+    }
+    if crate::reply::is_bytes_like(item) {
+        let bytes = item.py().get_type::<PyBytes>().call1((item,))?;
+        return Ok(Piece::Bytes(bytes.cast_into::<PyBytes>()?.unbind()));
+    }
+    let class = item.get_type().name()?;
+    let also = if is_event_stream { ", bytes or a dict" } else { " or bytes" };
+    Err(PyTypeError::new_err(format!("a piece of a streamed reply must be str{also}, not {class}")))
+}
+
+/// Says that events must not be cached, unless the head says something of its own. A full head goes
+/// without: nothing but a cache that ignores the type needs it.
+pub fn forbid_caches(head: &mut HeadBlock) {
+    if !has_line(head, b"cache-control", |_| true) {
+        let _ = head.push(b"Cache-Control", b"no-cache");
+    }
+}
+
+pub fn is_event_stream(head: &HeadBlock) -> bool {
     has_line(head, b"content-type", |value| {
         value.len() >= EVENT_STREAM.len()
             && value[..EVENT_STREAM.len()].eq_ignore_ascii_case(EVENT_STREAM)

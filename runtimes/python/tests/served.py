@@ -19,6 +19,8 @@ import time
 import unittest
 
 DIST = os.environ.get("NUCLIO_TEST_DIST")
+# The interpreter that has the packages the tests need.
+PYTHON = os.environ.get("NUCLIO_TEST_PYTHON", sys.executable)
 # Generous: the machine may be busy with other tests.
 LIMIT_S = 30
 
@@ -139,6 +141,26 @@ def wait_until(fact, what):
             raise AssertionError(f"not within {LIMIT_S} s: {what}")
         time.sleep(0.005)
     return value
+
+
+def of_this_version(module):
+    """Whether `PYTHON` is of this version; then it must have the module."""
+    question = f"import sys; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})"
+    if subprocess.run([PYTHON, "-c", question], timeout=LIMIT_S).returncode:
+        return False
+    have = subprocess.run([PYTHON, "-c", f"import {module}"], capture_output=True, timeout=LIMIT_S)
+    if have.returncode:
+        raise AssertionError(f"{PYTHON} has no {module}; run `cargo xtask setup`")
+    return True
+
+
+def file_with(case, code, name="function.py"):
+    """A file that is there until the test, or the class of tests, ends."""
+    folder = tempfile.TemporaryDirectory(prefix="nuclio-testing-")
+    (case.addClassCleanup if isinstance(case, type) else case.addCleanup)(folder.cleanup)
+    path = pathlib.Path(folder.name) / name
+    path.write_text(code)
+    return path
 
 
 @unittest.skipUnless(DIST, "NUCLIO_TEST_DIST names no folder with the programs")

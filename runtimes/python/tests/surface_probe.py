@@ -18,6 +18,7 @@ MODULES = (
     "qualified_offset",
     "response",
     "test",
+    "testing",
 )
 
 
@@ -58,7 +59,9 @@ def names():
         except ImportError:
             continue
         found.append(f"nuclio_sdk.{name}")
-        found += [f"nuclio_sdk.{name}.{inner}" for inner in of_this_package(module)]
+        # Those of `testing` are loaded when asked for, so no `dir` has them.
+        inside = module.__all__ if name == "testing" else of_this_package(module)
+        found += [f"nuclio_sdk.{name}.{inner}" for inner in inside]
     for name, instance in instances():
         own = set(dir(instance)) - set(dir(IOError if isinstance(instance, IOError) else object))
         found += [f"{name}.{inner}" for inner in public(own)]

@@ -10,6 +10,13 @@ use crate::{assemble, python, tarball, wheel};
 
 const HELLO: &str = "def handler(context, event):\n    return 'hello from the wheel'\n";
 
+/// The SDK, and what pytest would load of it; pytest itself is not in the empty environment.
+const IMPORTS: &str = "\
+import importlib.metadata, importlib.util, nuclio_sdk.testing
+plugins = importlib.metadata.entry_points(group='pytest11')
+assert plugins and all(importlib.util.find_spec(plugin.value) for plugin in plugins), plugins
+";
+
 pub fn run(runner: &Runner) -> Result<()> {
     let interpreter = python::chosen().context("no CPython 3.11 or later was found")?;
     let place = runner.target.join("wheel-test");
@@ -25,7 +32,7 @@ pub fn run(runner: &Runner) -> Result<()> {
     let pip = ["-I", "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"];
     let mut install = runner.command(venv.join("bin/python3"), pip);
     runner.run(install.arg(&made))?;
-    runner.run(&mut runner.command(venv.join("bin/python3"), ["-c", "import nuclio_sdk"]))?;
+    runner.run(&mut runner.command(venv.join("bin/python3"), ["-c", IMPORTS]))?;
 
     let folder = place.join("empty");
     std::fs::create_dir(&folder)?;

@@ -31,6 +31,11 @@ class Platform:
     def call_function(self, name, event, node=None, timeout=None, service_name_override=None):
         return self.call_function_mock(name, event, node, timeout, service_name_override)
 
+    async def call_function_async(
+        self, name, event, node=None, timeout=None, service_name_override=None
+    ):
+        return self.call_function(name, event, node, timeout, service_name_override)
+
     def get_call_function_call_args(self, index):
         return self.call_function_mock.call_args_list[index][0]
 

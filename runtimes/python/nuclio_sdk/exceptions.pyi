@@ -1,0 +1,1 @@
+from nuclio_sdk import ExceptionWithResponse as ExceptionWithResponse

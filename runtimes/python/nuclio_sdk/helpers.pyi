@@ -1,0 +1,2 @@
+PYTHON3: bool
+PYTHON2: bool

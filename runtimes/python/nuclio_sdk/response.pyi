@@ -1,0 +1,4 @@
+from nuclio_sdk import GENERATOR_RESPONSE as GENERATOR_RESPONSE
+from nuclio_sdk import RESPONSE_WITH_GENERATOR_BODY as RESPONSE_WITH_GENERATOR_BODY
+from nuclio_sdk import SINGLE_RESPONSE as SINGLE_RESPONSE
+from nuclio_sdk import Response as Response
