@@ -4,12 +4,13 @@ The classes are made by the extension module ``_nuclio``; they work without a pr
 that handlers can be tested by calling them.
 """
 
-from _nuclio import Event, Logger, Response, TriggerInfo
+from _nuclio import BodyStream, Event, Logger, Response, TriggerInfo
 
 from nuclio_sdk.context import Context, Reject, Retry
 from nuclio_sdk.platform import Platform
 
 __all__ = [
+    "BodyStream",
     "CloudEvent",
     "Context",
     "Event",

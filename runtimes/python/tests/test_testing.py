@@ -61,6 +61,17 @@ class Calling(unittest.TestCase):
         self.assertEqual((reply.outcome, reply.exception, reply.failed), ("ok", None, False))
         self.assertIn("<Reply 200 application/json b'{", repr(reply))
 
+    def test_a_body_that_is_read_in_pieces(self):
+        def handler(context, event):
+            return list(event.body_stream) + list(event.body_stream)
+
+        async def async_handler(context, event):
+            return b"".join([piece async for piece in event.body_stream])
+
+        self.assertEqual(call(lambda c, e: b"-".join(handler(c, e)), b"abc").body, b"abc-abc")
+        self.assertEqual(call(async_handler, b"abc").body, b"abc")
+        self.assertEqual(call(async_handler).body, b"")
+
     def test_what_a_handler_raises(self):
         def handler(context, event):
             context.logger.warn_with("soon", n=1)
