@@ -1,9 +1,10 @@
 #!/bin/sh
-# Runs `compare` where its CPU figures are instructions: in an emulated machine whose clock advances
+# Runs a benchmark where its CPU figures are instructions: in an emulated machine whose clock advances
 # by one nanosecond an instruction, kernel included. For hosts that are never calm; see README.md.
 set -eu
 
-usage="usage: benches/instructions/run.sh KERNEL-FOLDER [ARGUMENT OF compare]...
+usage="usage: benches/instructions/run.sh KERNEL-FOLDER PROGRAM [ARGUMENT]...
+PROGRAM: compare, python_event or another of target/quick
 KERNEL-FOLDER: what \`dpkg-deb -x linux-image-VERSION.deb KERNEL-FOLDER\` made (boot/, lib/modules/)"
 # A run of the six servers takes minutes a turn; nothing waits longer than this for the whole.
 limit=${INSTRUCTIONS_LIMIT:-4h}
@@ -12,12 +13,15 @@ fail() {
     printf 'error: %s\n' "$1" >&2
     exit 2
 }
-[ $# -ge 1 ] && [ -d "$1/boot" ] || fail "$usage"
+[ $# -ge 2 ] && [ -d "$1/boot" ] || fail "$usage"
 kernel_folder=$1
-shift
-for program in qemu-system-x86_64 busybox; do
-    command -v $program >/dev/null ||
-        fail "$program is missing; on Debian: apt-get install qemu-system-x86 busybox-static"
+program=$2
+shift 2
+# There is one core, for the servers and for what loads them.
+[ "$program" != compare ] || set -- --server-core 0 --load-core 0 "$@"
+for needed in qemu-system-x86_64 busybox; do
+    command -v $needed >/dev/null ||
+        fail "$needed is missing; on Debian: apt-get install qemu-system-x86 busybox-static"
 done
 kernel=$(find "$kernel_folder/boot" -name 'vmlinuz-*' | head -n 1)
 [ -n "$kernel" ] || fail "no boot/vmlinuz-* in $kernel_folder"
@@ -48,7 +52,7 @@ export HOME=/tmp PATH=/usr/local/bin:/usr/bin:/bin
 export NUCLIO_RUNTIMES='${NUCLIO_RUNTIMES:-$workspace/target/dist/nuclio/runtimes}'
 cd '$workspace'
 mount -t tmpfs tmpfs target/quick/bench-state
-target/quick/compare --server-core 0 --load-core 0 $quoted
+'target/quick/$program' $quoted
 JOB
 
 # One virtual CPU, else one CPU's instructions would pass as time on the other. No `erms`: with it

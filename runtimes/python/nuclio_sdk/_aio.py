@@ -9,12 +9,12 @@ from contextvars import ContextVar
 
 from _nuclio import (
     BatchTicket,
-    Stream,
     Ticket,
     bell_rang,
     drained,
     next_work,
     use_context_variable,
+    use_loop,
     watch_bell,
 )
 
@@ -136,6 +136,7 @@ def _look(loop, handler, context, end):
     always_awaitable = is_coroutine_function(handler)
 
     async def answer(ticket):
+        """What a batch runs; an event by itself is a coroutine natively."""
         set_claim(ticket.claim)
         try:
             result = handler(context, ticket.event)
@@ -147,8 +148,6 @@ def _look(loop, handler, context, end):
         else:
             poll_again = ticket.done(result)
         if poll_again:
-            if type(poll_again) is Stream:
-                await sent(poll_again, room)
             loop.call_soon(look)
 
     def room(stream):
@@ -174,6 +173,22 @@ def _look(loop, handler, context, end):
                 end()
 
         task.add_done_callback(ended)
+
+    def ended_after_waiting(claim):
+        tasks.pop(claim, None)
+        if stopping and not tasks:
+            end()
+
+    use_loop(
+        handler,
+        context,
+        set_claim,
+        lambda: loop.call_soon(look),
+        lambda stream: sent(stream, room),
+        # A task that was cancelled before it began says nothing: so where tasks do not begin at
+        # once, each has a callback.
+        (Task, {"loop": loop, "eager_start": True}, tasks, ended_after_waiting) if eager else None,
+    )
 
     async def drain(trigger):
         callback = getattr(context.platform, "_drain_callback", None)
@@ -222,16 +237,14 @@ def _look(loop, handler, context, end):
         for _ in rounds:
             work = next_work()
             if type(work) is Ticket:
-                if eager:
-                    task = Task(answer(work), loop=loop, eager_start=True)
-                else:
-                    task = Task(answer(work), loop=loop)
-                if not task.done():
-                    begun(task, work.claim)
+                # Only where tasks do not begin at once; else it has begun natively.
+                begun(Task(work, loop=loop), work.claim)
             elif work is None:
                 if waiting:
                     wake(waiting)
                 return
+            elif work is ...:
+                break
             elif type(work) is BatchTicket:
                 begin_batch(work)
             else:

@@ -147,3 +147,28 @@ pub fn overwrite_variable(name: &CStr, value: &[u8]) {
         unsafe { std::ptr::copy_nonoverlapping(value.as_ptr(), found.cast::<u8>(), length) };
     }
 }
+
+/// What a coroutine did when it was resumed.
+pub enum Sent<'py> {
+    /// It waits for this.
+    Yielded(Bound<'py, PyAny>),
+    /// It has ended with this.
+    Returned(Bound<'py, PyAny>),
+}
+
+/// Resumes a coroutine, or the iterator of another awaitable, with None.
+pub fn send<'py>(coroutine: &Bound<'py, PyAny>) -> PyResult<Sent<'py>> {
+    let py = coroutine.py();
+    let mut result = std::ptr::null_mut();
+    // SAFETY: the interpreter is held, both objects live, and `result` is a place for one pointer.
+    let status = unsafe { ffi::PyIter_Send(coroutine.as_ptr(), ffi::Py_None(), &mut result) };
+    if result.is_null() {
+        return Err(PyErr::fetch(py));
+    }
+    // SAFETY: unless it failed, it has given a reference of ours, and then it is not null.
+    let value = unsafe { Bound::from_owned_ptr(py, result) };
+    Ok(match status {
+        ffi::PySendResult::PYGEN_NEXT => Sent::Yielded(value),
+        _ => Sent::Returned(value),
+    })
+}

@@ -66,7 +66,9 @@ mod _nuclio {
     #[pymodule_export]
     use crate::stream::Stream;
     #[pymodule_export]
-    use crate::task::{Ticket, bell_rang, drained, next_work, use_context_variable, watch_bell};
+    use crate::task::{
+        Ticket, bell_rang, drained, next_work, use_context_variable, use_loop, watch_bell,
+    };
     #[pymodule_export]
     use crate::threads::serve_thread;
     #[pymodule_export]
