@@ -54,7 +54,7 @@ const PACKAGES: [Package; 9] = [
 ];
 
 /// What the example functions and the test clients import, pinned so that a red test is ours.
-const PIP: [&str; 14] = [
+const PIP: [&str; 15] = [
     "Pillow==13.0.0",
     "requests==2.34.2",
     "aiohttp==3.14.5",
@@ -69,6 +69,7 @@ const PIP: [&str; 14] = [
     "uv==0.13.9",
     "psycopg[binary]==3.3.9",
     "redis==8.1.0",
+    "debugpy==1.8.22",
 ];
 
 /// nuclio's own SDK, which ours is compared with.
