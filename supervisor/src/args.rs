@@ -46,7 +46,6 @@ pub struct Args {
 
     /// One worker, started plainly, with this terminal; nothing is ended for taking long
     #[arg(long, env = "NUCLIO_DEBUG", value_parser = FalseyValueParser::new())]
-    #[arg(conflicts_with = "watch")]
     pub debug: bool,
 
     /// Write each event into this file as it comes, for `nuclio replay`

@@ -95,6 +95,10 @@ impl Config {
             let text = "spec.isolation: strict is not in this version; leave it out";
             mistakes.push(text.to_string());
         }
+        if args.debug && args.watch {
+            let text = "--watch: does not go with --debug, which has one worker; leave one out";
+            mistakes.push(text.to_string());
+        }
         if function.spec.disable {
             warnings.push("spec.disable: has no effect on a processor that is started".into());
         }

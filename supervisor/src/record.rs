@@ -24,6 +24,8 @@ use crate::log::Log;
 
 /// Events and answers waiting for the record thread.
 const ITEMS_MAX: usize = 16_384;
+/// Beyond this only answers are taken: to events that wait here, and to those still in flight.
+const EVENTS_MAX: usize = ITEMS_MAX / 2;
 /// Bytes of events waiting: a disk that stands still for a second at 64 MiB a second.
 const BYTES_MAX: usize = 64 << 20;
 /// Lines written with one system call.
@@ -62,6 +64,7 @@ enum Item {
 struct Shared {
     queued_bytes: AtomicUsize,
     missing: AtomicU64,
+    lost_answers: AtomicU64,
     is_over: AtomicBool,
 }
 
@@ -132,7 +135,7 @@ impl Recorder {
             return false;
         }
         let queued = self.shared.queued_bytes.load(Ordering::Relaxed);
-        let has_room = queued + bytes <= BYTES_MAX && !self.queue.is_full();
+        let has_room = queued + bytes <= BYTES_MAX && self.queue.len() < EVENTS_MAX;
         if !has_room {
             self.shared.missing.fetch_add(1, Ordering::Relaxed);
         }
@@ -151,10 +154,12 @@ impl Recorder {
         sent
     }
 
-    /// How an event was answered. In a backlog that is full of events an answer is left out: its
-    /// event then has none, and a replay says so.
+    /// How an event was answered. One that finds no room is counted; its event then has none, and a
+    /// replay says so.
     pub fn answer(&self, id: String, status: u16) {
-        let _ = self.queue.try_send(Item::Answer { id, status });
+        if self.queue.try_send(Item::Answer { id, status }).is_err() {
+            self.shared.lost_answers.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Writes what is queued and the last line; false if that took longer than `limit`.
@@ -234,7 +239,7 @@ impl Writer {
 
     fn run(mut self, queue: &Receiver<Item>) {
         loop {
-            let item = if self.missing() > self.announced {
+            let item = if self.has_unannounced() {
                 match queue.recv_timeout(ANNOUNCE_EVERY) {
                     Err(RecvTimeoutError::Disconnected) => return,
                     item => item.ok(),
@@ -315,15 +320,21 @@ impl Writer {
     fn announce(&mut self, is_calm: bool) {
         let missing = self.missing() - self.announced;
         let recently = self.announced_at.is_some_and(|at| at.elapsed() < ANNOUNCE_EVERY);
-        if missing == 0 || self.is_over() || (recently && !is_calm) {
+        if !self.has_unannounced() || self.is_over() || (recently && !is_calm) {
             return;
         }
         self.announced += missing;
         self.announced_at = Some(Instant::now());
-        self.add(&RecordingLine::Missing(missing));
+        if missing > 0 {
+            self.add(&RecordingLine::Missing(missing));
+        }
+        let answers = match self.shared.lost_answers.swap(0, Ordering::Relaxed) {
+            0 => String::new(),
+            lost => format!(" and {lost} answers"),
+        };
         self.log.warn(format!(
-            "{missing} events were not recorded: they came faster than {} takes them ({} MiB may \
-             wait)",
+            "{missing} events{answers} were not recorded: they came faster than {} takes them \
+             ({EVENTS_MAX} events or {} MiB may wait)",
             self.path.display(),
             BYTES_MAX >> 20
         ));
@@ -368,6 +379,11 @@ impl Writer {
             self.path.display(),
             self.events
         ));
+    }
+
+    fn has_unannounced(&self) -> bool {
+        let lost = self.shared.lost_answers.load(Ordering::Relaxed);
+        self.missing() > self.announced || lost > 0
     }
 
     fn missing(&self) -> u64 {
@@ -498,6 +514,11 @@ mod tests {
             recorder.event(event(2, b""));
         }
         assert_eq!(recorder.shared.missing.load(Ordering::Relaxed), 3);
+        assert_eq!(recorder.queue.len(), EVENTS_MAX);
+        for _ in 0..=ITEMS_MAX - EVENTS_MAX {
+            recorder.answer("00000002".into(), 200);
+        }
+        assert_eq!(recorder.shared.lost_answers.load(Ordering::Relaxed), 1);
         assert!(!recorder.finish(Duration::from_millis(1)), "nobody writes");
     }
 }

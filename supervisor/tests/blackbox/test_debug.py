@@ -216,7 +216,7 @@ class Debug(unittest.TestCase):
         http = self.ready(terminal)
         reply = self.asked(http)
         terminal.wait_for(PROMPT)
-        terminal.type("n")
+        terminal.type("unt 8")
         terminal.wait_for(r"return f.*\r\n\(Pdb\) $")
         terminal.type("p total")
         terminal.wait_for(r"43\r\n\(Pdb\) $")

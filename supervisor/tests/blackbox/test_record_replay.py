@@ -147,6 +147,15 @@ class RecordReplay(unittest.TestCase):
             self.assertEqual(one["recorded_status"], reply.status)
             self.assertEqual(raw(one["body"]), reply.body, event["request"])
 
+    def test_the_verb_and_its_flags_are_told(self):
+        for shell in ("bash", "zsh", "fish"):
+            script = self.desk.nuclio("completion", shell).stdout
+            for word in ("replay", "record", "debug"):
+                self.assertIn(word, script)
+        self.assertIn("replay", self.desk.nuclio("--help").stdout)
+        self.assertIn("NUCLIO_RECORD", self.desk.nuclio("run", "--help").stdout)
+        self.assertIn("Examples:", self.desk.nuclio("replay", "--help").stdout)
+
     def test_what_is_answered_otherwise_is_named(self):
         self.assertEqual(self.record("/status/500", "/plain", "/status/201"), [500, 200, 201])
         said = self.desk.nuclio("replay", "events.jsonl")
@@ -258,7 +267,7 @@ class RecordReplay(unittest.TestCase):
         lines = [json.loads(line) for line in bytes(got).splitlines()]
         events = sum("event" in line for line in lines)
         missing = sum(line.get("missing", 0) for line in lines)
-        # 64 MiB may wait; one more event was on its way.
+        # 64 MiB may wait; more was on its way.
         self.assertEqual((events + missing, events in range(60, 67)), (count, True), events)
         self.assertEqual(lines[-1]["end"], {"events": events, "missing": missing,
                                             "reason": "stopped"})
