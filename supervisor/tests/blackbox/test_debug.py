@@ -183,7 +183,8 @@ class Debug(unittest.TestCase):
         self.assertIsInstance(reply.exception(LIMIT_S), (AssertionError, OSError))
 
     def test_ctrl_c_before_it_is_ready_ends_it(self):
-        terminal = self.debugged("import time\nprint('loads', flush=True)\ntime.sleep(1000)\n" + CODE)
+        hangs = "import time\nprint('loads', flush=True)\ntime.sleep(1000)\n"
+        terminal = self.debugged(hangs + CODE)
         terminal.wait_for("loads")
         terminal.interrupt()
         terminal.wait_for("draining")

@@ -6,11 +6,11 @@ import re
 import shlex
 import unittest
 
+from dap import Editor
 from desk import Desk
 from processor import REPOSITORY, free_port, wait_until
 from terminal import Terminal
 from test_debug import attach
-from dap import Editor
 from wire import ask
 
 GUIDE = REPOSITORY / "docs/guide/debugging.md"
