@@ -31,6 +31,8 @@ def start():
     import _signal
 
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+    # Taken away, so that no function that the user's code starts takes itself for this one.
+    is_debugged = os.environ.pop("NUCLIO_WORKER_DEBUG", None)
     # The folder of this script must be first only for these two imports: the user's code must not
     # find its files (`import tests` means theirs), nor a package of the same name instead of ours.
     # Processes that the user's code starts find it last.
@@ -47,6 +49,10 @@ def start():
         _zygote = None
     sys.path.pop(0)
     sys.path.append(folder)
+    if is_debugged:
+        from nuclio_sdk import _debug
+
+        _debug.install()
     if _zygote is not None:
         # Comes back in each forked worker, and never in the zygote itself.
         _zygote.serve()

@@ -17,6 +17,7 @@ mod load;
 mod nearest;
 mod path;
 mod pools;
+mod recording;
 mod reference;
 mod rules;
 mod schema;
@@ -36,6 +37,10 @@ pub use inline::inline_config;
 pub use kubernetes::{KubernetesMetadata, KubernetesSpec};
 pub use load::{EnvLookup, LoadOptions, Loaded, load, to_json};
 pub use pools::{DEFAULT_HTTP_TRIGGER, WorkerPool};
+pub use recording::{
+    RECORDING_VERSION, Raw, RecordedAnswer, RecordedEvent, RecordingEnd, RecordingHead,
+    RecordingLine, RecordingStop, without_secrets,
+};
 pub use reference::reference_markdown;
 pub use rules::{check_built_kinds, check_function_name, function_name_from};
 pub use schema::schema_json;

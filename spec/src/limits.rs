@@ -42,4 +42,11 @@ pub const REQUEST_BODY_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// Longest duration: what nuclio can hold, a signed 64-bit number of nanoseconds (292 years).
 pub const DURATION_NS_MAX: u64 = i64::MAX as u64;
 
+/// Longest recording of events: some hundred thousand of a usual size, and no disk filled by a run
+/// that was forgotten.
+pub const RECORDING_BYTES_MAX: u64 = 1 << 30;
+
+/// Longest first line of a recording: a function without its code, and what JSON adds.
+pub const RECORDING_HEAD_BYTES_MAX: u64 = 4 * TEXT_BYTES_MAX as u64;
+
 const _: () = assert!(BATCH_EVENTS_MAX <= IN_FLIGHT_MAX);

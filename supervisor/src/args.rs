@@ -44,6 +44,19 @@ pub struct Args {
     #[arg(long, env = "NUCLIO_WATCH", value_parser = FalseyValueParser::new())]
     pub watch: bool,
 
+    /// One worker, started plainly, with this terminal; nothing is ended for taking long
+    #[arg(long, env = "NUCLIO_DEBUG", value_parser = FalseyValueParser::new())]
+    pub debug: bool,
+
+    /// Write each event into this file as it comes, for `nuclio replay`
+    #[arg(long, env = "NUCLIO_RECORD", value_name = "FILE")]
+    pub record: Option<PathBuf>,
+
+    /// Open descriptor that gets the URL when the function is ready; no name is kept, and the
+    /// processor drains when its parent ends. `nuclio replay` uses it
+    #[arg(long, hide = true, value_name = "N")]
+    pub ready_fd: Option<i32>,
+
     /// Python interpreter [default: python3 on PATH]
     #[arg(long, env = "NUCLIO_PYTHON", value_name = "PATH")]
     pub python: Option<PathBuf>,
@@ -105,7 +118,7 @@ mod tests {
         Args::command().debug_assert();
         for flag in Args::command().get_arguments() {
             let name = flag.get_id().as_str();
-            let needs_none = ["config_fd", "help", "version"].contains(&name);
+            let needs_none = ["config_fd", "ready_fd", "help", "version"].contains(&name);
             assert!(needs_none || flag.get_env().is_some(), "{name} has no environment twin");
         }
     }

@@ -12,12 +12,13 @@ use rings::limits::{
     ARENA_BYTES_DEFAULT, ARENA_BYTES_MAX, ARENA_BYTES_MIN, EVENT_MEMORY_BYTES_MAX,
 };
 use spec::{
-    ByteSize, ErrorDetail, Function, Isolation, LoadOptions, Trigger, TriggerKind, WorkerPool,
+    ByteSize, ErrorDetail, Function, Isolation, LoadOptions, RecordingHead, Trigger, TriggerKind,
+    WorkerPool,
 };
 
 use crate::args::Args;
 use crate::data::http::cors::{Cors, CorsSettings};
-use crate::log::Level;
+use crate::log::{self, Level};
 use crate::machine;
 use crate::workers::runtime::{self, Runtime};
 
@@ -29,6 +30,8 @@ const CONFIG_BYTES_MAX: u64 = 16 << 20;
 const READINESS_DEFAULT: Duration = Duration::from_secs(60);
 /// Until workers that still work at the end are killed, where no trigger says anything.
 const TERMINATION_DEFAULT: Duration = Duration::from_secs(10);
+/// Instead of any limit while a person looks at a handler that stands still: ten years.
+pub const PATIENCE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Share of the memory limit that events may take.
 const EVENT_MEMORY_SHARE: u64 = 4;
 
@@ -92,6 +95,10 @@ impl Config {
             let text = "spec.isolation: strict is not in this version; leave it out";
             mistakes.push(text.to_string());
         }
+        if args.debug && args.watch {
+            let text = "--watch: does not go with --debug, which has one worker; leave one out";
+            mistakes.push(text.to_string());
+        }
         if function.spec.disable {
             warnings.push("spec.disable: has no effect on a processor that is started".into());
         }
@@ -100,9 +107,13 @@ impl Config {
         else {
             return Err(mistakes);
         };
+        let mut pools = function.worker_pools(args.workers, machine::cpus());
+        if args.debug {
+            pools.iter_mut().for_each(|pool| pool.worker_count = 1);
+        }
         Ok(Config {
             namespace: function.metadata.namespace.clone().unwrap_or(args.namespace.clone()),
-            pools: function.worker_pools(args.workers, machine::cpus()),
+            pools,
             level: level(&args, &function),
             started,
             code,
@@ -127,14 +138,45 @@ impl Config {
 
     /// From the start of a worker until it must be ready.
     pub fn start_limit(&self) -> Duration {
+        if self.args.debug {
+            return PATIENCE;
+        }
         let kept = &self.function.spec.kubernetes.0;
         let seconds = kept.get("readinessTimeoutSeconds").and_then(serde_json::Value::as_u64);
         seconds.filter(|seconds| *seconds > 0).map_or(READINESS_DEFAULT, Duration::from_secs)
     }
 
     pub fn termination_limit(&self) -> Duration {
+        if self.args.debug {
+            return PATIENCE;
+        }
         let limits = self.pools.iter().map(|pool| pool.worker_termination_timeout);
         limits.max().unwrap_or(TERMINATION_DEFAULT)
+    }
+
+    pub fn event_timeout(&self) -> Duration {
+        let stated = self.function.spec.event_timeout.filter(|_| !self.args.debug);
+        stated.unwrap_or_default()
+    }
+
+    /// Threads that run a sync handler in one worker; a debugger's terminal is for one of them.
+    pub fn threads(&self) -> Option<u32> {
+        self.function.spec.runtime_attributes.threads.filter(|_| !self.args.debug)
+    }
+
+    /// The function as a recording of its events names it.
+    pub fn recording_head(&self) -> RecordingHead {
+        let mut function = spec::without_secrets(&self.function);
+        function.metadata.namespace = Some(self.namespace.clone());
+        function.spec.build.path = self.code.to_string_lossy().into_owned();
+        RecordingHead {
+            version: spec::RECORDING_VERSION,
+            time_unix_ns: log::now_ns(),
+            namespace: self.namespace.clone(),
+            interpreter: Some(self.interpreter.to_string_lossy().into_owned())
+                .filter(|interpreter| !interpreter.is_empty()),
+            function: serde_json::from_str(&spec::to_json(&function)).unwrap_or_default(),
+        }
     }
 
     /// What callers see of an exception: `none`, `message` or `traceback`.

@@ -10,6 +10,8 @@ pub mod limits;
 pub mod log;
 mod machine;
 mod prepare;
+mod ready;
+mod record;
 mod registry;
 pub mod signals;
 mod watch;
@@ -30,18 +32,22 @@ pub use config::Config;
 use crossing::{PoolId, ToPoolSender, to_pool_channel};
 use data::{BatchRule, DataConfig, TriggerConfig};
 use limits::{DESCRIPTOR_RESERVE, TO_POOL_MAX};
-use log::{Format, Log, LogConfig};
+use log::{Format, Level, Log, LogConfig};
 use prepare::Prepared;
-use registry::{Registration, State};
+use ready::ready_line;
+use record::Recorder;
+use registry::Registration;
 use signals::Signals;
 use watch::WatchConfig;
 use workers::board::Board;
 use workers::spawn::Launch;
 use workers::zygote::{Setup, ZygotePlan};
-use workers::{Links, OnReady, PoolPlan, WorkersConfig};
+use workers::{Links, PoolPlan, WorkersConfig};
 
 /// What was logged last is written within this time, or not at all.
 const FLUSH_LIMIT: Duration = Duration::from_millis(500);
+/// What was recorded last is written within this time, or the recording lacks its end.
+const RECORD_LIMIT: Duration = Duration::from_secs(2);
 /// Messages that a worker causes in its life, and those of its replacement beside it.
 const MESSAGES_PER_WORKER: usize = 16;
 
@@ -50,6 +56,7 @@ pub struct Handle {
     end: Receiver<u8>,
     log: Log,
     registration: Option<Arc<Registration>>,
+    recorder: Option<Recorder>,
     _data: std::thread::JoinHandle<()>,
 }
 
@@ -60,6 +67,9 @@ impl Handle {
         let code = self.end.recv().unwrap_or(1);
         if let Some(registration) = &self.registration {
             registration.remove_files();
+        }
+        if self.recorder.is_some_and(|recorder| !recorder.finish(RECORD_LIMIT)) {
+            self.log.warn("the recording lacks its end: its disk is too slow");
         }
         self.log.flush(FLUSH_LIMIT);
         ExitCode::from(code)
@@ -93,13 +103,26 @@ fn start_threads(mut config: Config, prepared: Prepared, signals: Signals) -> io
     for warning in config.warnings.iter().chain(&prepared.warnings) {
         log.warn(warning.as_str());
     }
+    if config.args.debug {
+        log.state(Level::Info, debug_line(&config));
+    }
+    let recorder = match (prepared.recording, &config.args.record) {
+        (Some(file), Some(path)) => Some(Recorder::start(file, path, log.clone())?),
+        _ => None,
+    };
     let (url, admin_url) = (prepare::url(&prepared.http), prepare::url(&prepared.admin));
     let workers = config.worker_count() as usize;
     let queued = (workers * MESSAGES_PER_WORKER + DESCRIPTOR_RESERVE as usize).min(TO_POOL_MAX);
     let (to_pool, inbox) = to_pool_channel(queued)?;
     let segments = (prepared.slots.fds(), prepared.slots.segment_bytes());
     let registration = prepared.registration.map(Arc::new);
-    let on_ready = ready_line(&config, url, admin_url, &log, registration.clone());
+    if let (Some(registration), Some(path)) = (&registration, &config.args.record)
+        && let Err(error) = registration.write_recording(path)
+    {
+        log.debug(format!("nuclio replay ID will not find {}: {error}", path.display()));
+    }
+    let starter = ready::starter(&config.args)?;
+    let on_ready = ready_line(&config, url, admin_url, &log, registration.clone(), starter);
     let workers_config = workers_config(&config, segments, prepared.nofile_of_workers);
     if config.args.watch {
         start_watch(&config, to_pool.clone(), &log);
@@ -112,7 +135,9 @@ fn start_threads(mut config: Config, prepared: Prepared, signals: Signals) -> io
         to_pool,
         connections_max: prepared.connections_max,
         run_id: run_id(),
-        pings: config.function.spec.runtime_attributes.threads.unwrap_or(1) <= 1,
+        pings: !config.args.debug && config.threads().unwrap_or(1) <= 1,
+        spares_keepers: config.args.debug,
+        recorder: recorder.clone(),
         kept_text: kept_text(&config).into_bytes().into(),
     };
     let (to_data, data) = data::start(data_config)?;
@@ -128,7 +153,7 @@ fn start_threads(mut config: Config, prepared: Prepared, signals: Signals) -> io
     let on_ready = Some(on_ready);
     let links = Links { log: log.clone(), signals, to_data, inbox, board, on_ready, end: ended };
     workers::start(workers_config, links)?;
-    Ok(Handle { end, log, registration, _data: data })
+    Ok(Handle { end, log, registration, recorder, _data: data })
 }
 
 fn log_config(config: &Config) -> LogConfig {
@@ -149,18 +174,23 @@ fn log_config(config: &Config) -> LogConfig {
 }
 
 fn trigger_config(config: &mut Config, listener: std::net::TcpListener) -> TriggerConfig {
-    let http = &mut config.http;
+    let http = &config.http;
     let serves = |pool: &spec::WorkerPool| pool.triggers.contains(&http.key);
     let pool = config.pools.iter().position(serves).unwrap_or(0);
-    let ns = |limit: Duration| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+    let event_timeout_ns = ns(config.event_timeout());
+    let http = &mut config.http;
     TriggerConfig {
         name: http.trigger.name.as_str().into(),
         kind: http.trigger.kind.as_str().into(),
         pool: pool as PoolId,
         listener,
         body_bytes_max: http.body_bytes_max,
-        wait_limit_ns: ns(http.trigger.worker_availability_timeout()),
-        event_timeout_ns: config.function.spec.event_timeout.map_or(0, ns),
+        wait_limit_ns: if config.args.debug {
+            u64::MAX
+        } else {
+            ns(http.trigger.worker_availability_timeout())
+        },
+        event_timeout_ns,
         idempotent: http.trigger.idempotent,
         streams_requests: http.trigger.stream_requests,
         cors: http.cors.take(),
@@ -170,6 +200,10 @@ fn trigger_config(config: &mut Config, listener: std::net::TcpListener) -> Trigg
             quiet_ns: batch.quiet_period.map(ns),
         }),
     }
+}
+
+fn ns(limit: Duration) -> u64 {
+    u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)
 }
 
 type Segments = (Arc<[std::os::fd::OwnedFd; 2]>, [u64; 2]);
@@ -194,6 +228,9 @@ fn workers_config(config: &Config, segments: Segments, nofile: u64) -> WorkersCo
     if config.args.watch {
         env.extend(file.env_watch.clone());
     }
+    if config.args.debug {
+        env.extend(file.env_debug.clone());
+    }
     // A value that only a cluster knows is in our own environment there.
     let stated = config.function.spec.env.iter().filter(|variable| variable.value_from.is_empty());
     env.extend(stated.map(|variable| (variable.name.clone(), variable.value.clone())));
@@ -203,6 +240,7 @@ fn workers_config(config: &Config, segments: Segments, nofile: u64) -> WorkersCo
         command_line: config.runtime.command_line(&config.interpreter),
         env,
         nofile,
+        at_terminal: config.args.debug,
     };
     WorkersConfig {
         pools: pools.collect(),
@@ -213,7 +251,12 @@ fn workers_config(config: &Config, segments: Segments, nofile: u64) -> WorkersCo
         event_memory,
         start_limit: config.start_limit(),
         termination_limit: config.termination_limit(),
-        recycle: config.function.spec.recycle.clone(),
+        recycle: if config.args.debug {
+            spec::Recycle::default()
+        } else {
+            config.function.spec.recycle.clone()
+        },
+        debug: config.args.debug,
         watch: config.args.watch,
     }
 }
@@ -222,7 +265,7 @@ fn workers_config(config: &Config, segments: Segments, nofile: u64) -> WorkersCo
 fn zygote_plan(config: &Config, launch: &Launch) -> Option<ZygotePlan> {
     let attributes = &config.function.spec.runtime_attributes;
     let is_refused = attributes.other.get("zygote") == Some(&serde_json::Value::Bool(false));
-    if is_refused || !config.runtime.file.zygote {
+    if is_refused || config.args.debug || !config.runtime.file.zygote {
         return None;
     }
     let mut env = launch.env.clone();
@@ -242,7 +285,6 @@ fn offer(config: &Config) -> Offer {
     let spec = &config.function.spec;
     let http = &config.http.trigger;
     let version = spec.kubernetes.0.get("version").map_or("latest".into(), ToString::to_string);
-    let timeout = spec.event_timeout.unwrap_or_default();
     Offer {
         function: config.name().to_string(),
         namespace: config.namespace.clone(),
@@ -255,7 +297,7 @@ fn offer(config: &Config) -> Offer {
             kind: http.kind.as_str().into(),
             name: http.name.clone(),
         }],
-        event_timeout_ns: u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX),
+        event_timeout_ns: ns(config.event_timeout()),
         log_level: config.level as u8,
         settings: settings(config),
         ..Offer::default()
@@ -288,7 +330,10 @@ fn settings(config: &Config) -> std::collections::BTreeMap<String, String> {
     if let Some(mode) = &attributes.mode {
         settings.insert("mode".into(), mode.clone());
     }
-    if let Some(threads) = attributes.threads {
+    if config.args.debug {
+        settings.insert("debug".into(), "true".into());
+    }
+    if let Some(threads) = config.threads() {
         settings.insert("threads".into(), threads.to_string());
     }
     if !attributes.preload.is_empty() {
@@ -301,41 +346,13 @@ fn settings(config: &Config) -> std::collections::BTreeMap<String, String> {
     settings
 }
 
-/// What happens once all workers are ready: one line for people, and the state for other programs.
-fn ready_line(
-    config: &Config,
-    url: String,
-    admin_url: String,
-    log: &Log,
-    registration: Option<Arc<Registration>>,
-) -> OnReady {
-    let (name, namespace) = (config.name().to_string(), config.namespace.clone());
-    let (language, workers) = (config.runtime.file.id.clone(), config.worker_count());
-    let (started, log) = (config.started, log.clone());
-    Box::new(move |version| {
-        let plural = if workers == 1 { "" } else { "s" };
-        let ms = started.elapsed().as_millis();
-        let mut line = format!(
-            "{name} ({language} {version}) is ready: {url} · {workers} worker{plural} · {ms} ms"
-        );
-        if !admin_url.ends_with(&format!(":{}", prepare::ADMIN_PORT)) {
-            line.push_str(&format!(" · admin {admin_url}"));
-        }
-        let state = State {
-            name,
-            namespace,
-            pid: std::process::id(),
-            url,
-            admin: admin_url,
-            runtime: format!("{language} {version}"),
-            started_unix_ms: log::now_ns() / 1_000_000,
-        };
-        if let Some(Err(error)) = registration.map(|r| r.write_state(&state)) {
-            log.warn(format!("other programs cannot find this function by name: {error}"));
-        }
-        // Last, so that who waits for this line finds the function by its name.
-        log.result(line);
-    })
+/// Said at the start of `--debug`, before any code of the user runs.
+fn debug_line(config: &Config) -> String {
+    format!(
+        "debugging {}: one worker, on this terminal; no deadline, and nothing is ended for taking \
+         long; Ctrl-C is the debugger's at its prompt, else it drains",
+        config.name()
+    )
 }
 
 fn start_watch(config: &Config, to_pool: ToPoolSender, log: &Log) {

@@ -2,6 +2,7 @@
 //!
 //! Everything that cannot be had is told at once, and what could be had is given back.
 
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::unix::net::UnixListener;
@@ -14,6 +15,7 @@ use crate::args::Args;
 use crate::config::Config;
 use crate::limits::{CONNECTIONS_MAX, DESCRIPTOR_RESERVE};
 use crate::machine;
+use crate::record;
 use crate::registry::{self, Registration, RegistryError};
 
 /// Connections that wait to be accepted; the kernel lowers it to its own limit.
@@ -35,6 +37,8 @@ pub struct Prepared {
     pub registration: Option<Registration>,
     pub slots: Slots,
     pub connections_max: usize,
+    /// Where events are recorded.
+    pub recording: Option<File>,
     /// The limit of open files that workers get back.
     pub nofile_of_workers: u64,
     pub warnings: Vec<String>,
@@ -57,6 +61,8 @@ impl Prepared {
         else {
             return Err(mistakes);
         };
+        // Last, so that nothing is left of a start that failed.
+        let recording = recording(config).map_err(|mistake| vec![mistake])?;
         let admin_socket = registration.as_ref().and_then(|registration| {
             bind_file(&registration.admin_socket())
                 .map_err(|error| warnings.push(format!("no admin socket: {error}")))
@@ -69,6 +75,7 @@ impl Prepared {
             registration,
             slots,
             connections_max,
+            recording,
             nofile_of_workers,
             warnings,
         })
@@ -94,6 +101,9 @@ fn connections_max(config: &Config, nofile: u64) -> Result<usize, String> {
 }
 
 fn claim_name(config: &Config, warnings: &mut Vec<String>) -> Result<Option<Registration>, String> {
+    if config.args.ready_fd.is_some() {
+        return Ok(None);
+    }
     let Some(folder) = registry::state_folder(|name| std::env::var(name).ok()) else {
         let text = "no name is kept for this run: neither NUCLIO_STATE_DIR nor HOME is set";
         warnings.push(text.into());
@@ -109,6 +119,11 @@ fn claim_name(config: &Config, warnings: &mut Vec<String>) -> Result<Option<Regi
             Ok(None)
         }
     }
+}
+
+fn recording(config: &Config) -> Result<Option<File>, String> {
+    let Some(path) = &config.args.record else { return Ok(None) };
+    record::open(path, config.recording_head()).map(Some)
 }
 
 /// What is wrong with the addresses, where a mistake elsewhere keeps us from starting anyway.

@@ -1,10 +1,11 @@
 //! The local registry: which function of this user runs where.
 //!
 //! `run/<namespace>/<name>/` below the state folder holds `lock` (held for life), `state.json` and
-//! `admin.sock`. Who holds the lock lives; everything else there may be left over from a dead one.
+//! `admin.sock`, and `recording`, the path of the last one. Who holds the lock lives; everything else there may be left over from a dead one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -92,6 +93,12 @@ impl Registration {
         let new = self.folder.join("state.json.new");
         fs::write(&new, serde_json::to_vec(state).map_err(io::Error::other)?)?;
         fs::rename(new, self.folder.join("state.json"))
+    }
+
+    /// Where `nuclio replay ID` looks for events of this function; stays when it has ended.
+    pub fn write_recording(&self, recording: &Path) -> io::Result<()> {
+        let recording = recording.canonicalize()?;
+        fs::write(self.folder.join("recording"), recording.as_os_str().as_bytes())
     }
 
     /// The lock file stays: removing it would let two holders lock two different files.

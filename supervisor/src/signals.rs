@@ -9,13 +9,21 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 /// Taken when nothing is waiting any more.
 const READS_MAX: usize = 64;
 
+/// `SI_KERNEL`: no process has sent it.
+const SENT_BY_KERNEL: i32 = 0x80;
+
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
     /// SIGTERM: end in good order.
-    Drain,
+    Drain {
+        /// The process that sent it.
+        sender: i32,
+    },
     /// SIGINT: the first like SIGTERM, the second at once.
     Interrupt,
+    /// The same by Ctrl-C, which all programs in the terminal's foreground get.
+    TerminalInterrupt,
     /// SIGHUP from a person or a program.
     Reload,
     /// SIGHUP because the terminal has gone.
@@ -51,7 +59,12 @@ impl Signals {
         for _ in 0..READS_MAX {
             let Ok(Some(info)) = self.fd.read_signal() else { break };
             match Signal::try_from(info.ssi_signo as i32) {
-                Ok(Signal::SIGTERM) => wishes.push(Wish::Drain),
+                Ok(Signal::SIGTERM) => {
+                    wishes.push(Wish::Drain { sender: info.ssi_pid as i32 });
+                }
+                Ok(Signal::SIGINT) if info.ssi_code == SENT_BY_KERNEL => {
+                    wishes.push(Wish::TerminalInterrupt);
+                }
                 Ok(Signal::SIGINT) => wishes.push(Wish::Interrupt),
                 Ok(Signal::SIGHUP) if self.had_terminal && !has_terminal() => {
                     wishes.push(Wish::HungUp);

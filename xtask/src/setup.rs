@@ -54,7 +54,7 @@ const PACKAGES: [Package; 9] = [
 ];
 
 /// What the example functions and the test clients import, pinned so that a red test is ours.
-const PIP: [&str; 16] = [
+const PIP: [&str; 17] = [
     "Pillow==13.0.0",
     "requests==2.34.2",
     "aiohttp==3.14.5",
@@ -72,6 +72,7 @@ const PIP: [&str; 16] = [
     // What users test their functions with, and check the types of the SDK.
     "pytest==9.2.0",
     "mypy==2.4.1",
+    "debugpy==1.8.22",
 ];
 
 /// nuclio's own SDK, which ours is compared with.

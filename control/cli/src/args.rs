@@ -18,6 +18,7 @@ Examples:
   nuclio exec hello -b '{\"x\": 1}'      send it an event
   nuclio get                           what runs here
   nuclio logs hello --follow           read along
+  nuclio replay events.jsonl --debug   the same events again, in a debugger
   nuclio completion bash               completion for your shell")]
 pub struct Cli {
     #[command(flatten)]
@@ -60,6 +61,7 @@ pub enum Command {
     Exec(Box<ExecArgs>),
     Get(GetArgs),
     Logs(LogsArgs),
+    Replay(ReplayArgs),
     Delete(DeleteArgs),
     Completion(CompletionArgs),
 }
@@ -73,6 +75,8 @@ Examples:
   nuclio run hello.py
   nuclio run hello.py --watch --workers 4
   nuclio run hello.py --install
+  nuclio run hello.py --debug
+  nuclio run hello.py --record events.jsonl
   nuclio run greeter ./code --handler main:handler -e GREETING=Hi
   nuclio run -f function.yaml --port 9000
   nuclio run hello.py --trigger cron,schedule='*/5 * * * *'")]
@@ -123,6 +127,16 @@ pub struct RunArgs {
     #[arg(long, env = "NUCLIO_WATCH", hide_env_values = true)]
     #[arg(value_parser = FalseyValueParser::new())]
     pub watch: bool,
+    /// One worker on this terminal, so that breakpoint() works: no deadline, and nothing is ended
+    /// for taking long. Ctrl-C is the debugger's at its prompt, else it drains
+    #[arg(long, env = "NUCLIO_DEBUG", hide_env_values = true)]
+    #[arg(value_parser = FalseyValueParser::new())]
+    pub debug: bool,
+    /// Write each event into this new file as it comes, up to 1 GiB, for nuclio replay. It holds
+    /// what clients send, passwords included
+    #[arg(long, value_name = "FILE", env = "NUCLIO_RECORD", hide_env_values = true)]
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub record: Option<String>,
     /// First install what requirements.txt, pyproject.toml or the file's own block lists, with uv
     /// or else pip: for the interpreter below, or into a new .venv beside the handler
     #[arg(long, env = "NUCLIO_INSTALL", hide_env_values = true)]
@@ -234,6 +248,38 @@ pub struct LogsArgs {
     #[arg(long, value_name = "N", env = "NUCLIO_LOGS_LINES", hide_env_values = true)]
     #[arg(allow_negative_numbers = true)]
     pub lines: Option<String>,
+}
+
+/// Feed recorded events to their function again
+#[derive(Debug, Args)]
+#[command(long_about = "\
+Feed recorded events to their function again, byte for byte: one after the other, in the order in \
+which they came. The function is started for that as it was recorded, with the code as it is now, \
+on a free port and under no name. Ends with 1 when a status differs from the recorded one, or an \
+event gets no answer. With -o json, one JSON object an event and one for all, a line each.
+
+Examples:
+  nuclio replay events.jsonl
+  nuclio replay events.jsonl --debug
+  nuclio replay 0000002a
+  nuclio replay events.jsonl -e TOKEN=abc -o json")]
+pub struct ReplayArgs {
+    /// A file that nuclio run --record has written; or the id of one event in the last recording of
+    /// a function, or the last 8 characters or more of it, as log lines show them
+    #[arg(value_name = "FILE|ID", value_hint = ValueHint::AnyPath)]
+    pub target: String,
+    /// One worker on this terminal, as with nuclio run --debug
+    #[arg(long, env = "NUCLIO_DEBUG", hide_env_values = true)]
+    #[arg(value_parser = FalseyValueParser::new())]
+    pub debug: bool,
+    /// Environment variable of the function, whose value no recording keeps; repeatable [default:
+    /// the one of this command's own environment] [env: NUCLIO_ENV, one a line]
+    #[arg(short, long = "env", value_name = "KEY=VALUE")]
+    pub env: Vec<String>,
+    /// Longest wait for the answer to one event: 10s, 2m; 0 waits for ever, and so does --debug
+    #[arg(short, long, value_name = "TIME", default_value = "60s", allow_negative_numbers = true)]
+    #[arg(env = "NUCLIO_REPLAY_TIMEOUT", hide_env_values = true)]
+    pub timeout: String,
 }
 
 /// End functions that run here

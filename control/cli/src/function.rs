@@ -265,6 +265,11 @@ fn check_whole(function: &Function, mistakes: &mut Mistakes) {
 
 fn variables(said: &Said<'_>, mistakes: &mut Mistakes) -> Vec<EnvVar> {
     let (texts, from) = listed(said, &said.args.env, "env", "NUCLIO_ENV", mistakes);
+    read_variables(texts, &from, mistakes)
+}
+
+/// Variables as `KEY=VALUE`, from a flag or its twin.
+pub fn read_variables(texts: Vec<String>, from: &str, mistakes: &mut Mistakes) -> Vec<EnvVar> {
     let read = texts.into_iter().map(|text| match text.split_once('=') {
         Some((name, value)) if is_variable_name(name) => {
             Ok(EnvVar { name: name.into(), value: value.into(), ..EnvVar::default() })

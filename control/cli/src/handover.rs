@@ -5,11 +5,11 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{Seek, Write};
-use std::os::fd::AsRawFd;
+use std::io::{PipeReader, Seek, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
@@ -27,6 +27,9 @@ pub struct Handover {
     pub flags: ProcessFlags,
     pub watch: bool,
     pub lenient: bool,
+    pub debug: bool,
+    /// Where events are recorded.
+    pub record: Option<PathBuf>,
     /// "people" or "json"; none leaves it to the processor's own environment twin.
     pub log_format: Option<&'static str>,
     /// The function, as JSON.
@@ -37,15 +40,52 @@ pub struct Handover {
 pub fn hand_over(handover: &Handover) -> Failure {
     let config = match config_file(&handover.config) {
         Ok(file) => file,
-        Err(e) => {
-            return Failure::failed(format!(
-                "the configuration cannot be handed to the processor: {e}; is {} writable?",
-                std::env::temp_dir().display()
-            ));
-        }
+        Err(error) => return not_handed_over(&error),
     };
     let arguments = arguments(handover, config.as_raw_fd());
     let error = Command::new(&handover.processor).args(arguments).exec();
+    not_started(handover, &error)
+}
+
+/// A processor that serves this very program, and ends with it.
+pub struct Started {
+    pub child: Child,
+    /// Gets the URL as a line when the function is ready; ends when the processor does.
+    pub ready: PipeReader,
+}
+
+/// Starts a processor beside this program. What it says goes to stderr, except that a debugger has
+/// the terminal. Signals that are blocked here stay blocked for it.
+pub fn start(handover: &Handover) -> Result<Started, Failure> {
+    let config = config_file(&handover.config).map_err(|error| not_handed_over(&error))?;
+    let (ready, theirs) = std::io::pipe().map_err(|error| not_handed_over(&error))?;
+    let inherited = rustix::io::fcntl_setfd(&theirs, FdFlags::empty());
+    inherited.map_err(|errno| not_handed_over(&errno.into()))?;
+    let mut command = Command::new(&handover.processor);
+    command.args(arguments(handover, config.as_raw_fd()));
+    command.arg("--ready-fd").arg(theirs.as_raw_fd().to_string());
+    for twin in ["NUCLIO_RECORD", "NUCLIO_WATCH", "NUCLIO_DEBUG"] {
+        command.env_remove(twin);
+    }
+    if !handover.debug {
+        let stderr = std::io::stderr().as_fd().try_clone_to_owned();
+        command.stdin(Stdio::null());
+        command.stdout(stderr.map_or_else(|_| Stdio::null(), Stdio::from));
+    }
+    match command.spawn() {
+        Ok(child) => Ok(Started { child, ready }),
+        Err(error) => Err(not_started(handover, &error)),
+    }
+}
+
+fn not_handed_over(error: &std::io::Error) -> Failure {
+    Failure::failed(format!(
+        "the configuration cannot be handed to the processor: {error}; is {} writable?",
+        std::env::temp_dir().display()
+    ))
+}
+
+fn not_started(handover: &Handover, error: &std::io::Error) -> Failure {
     Failure::usage(format!(
         "the processor {} cannot be started: {error}; install nuclio anew, or set \
          NUCLIO_PROCESSOR to another",
@@ -72,12 +112,18 @@ fn arguments(handover: &Handover, config_fd: i32) -> Vec<OsString> {
             add(flag, &value);
         }
     }
-    let paths = [("--runtimes", Some(&handover.runtimes)), ("--python", handover.python.as_ref())];
+    let paths = [
+        ("--runtimes", Some(&handover.runtimes)),
+        ("--python", handover.python.as_ref()),
+        ("--record", handover.record.as_ref()),
+    ];
     for (flag, path) in paths {
         arguments
             .extend(path.into_iter().flat_map(|path| [flag.into(), path.as_os_str().to_owned()]));
     }
-    for (flag, is_set) in [("--watch", handover.watch), ("--lenient", handover.lenient)] {
+    let switches =
+        [("--watch", handover.watch), ("--lenient", handover.lenient), ("--debug", handover.debug)];
+    for (flag, is_set) in switches {
         arguments.extend(is_set.then(|| flag.into()));
     }
     arguments

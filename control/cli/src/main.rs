@@ -6,6 +6,7 @@ mod args;
 mod client;
 mod cmd;
 mod event_log;
+mod feed;
 mod function;
 mod handover;
 mod inline_code;
@@ -16,6 +17,7 @@ mod names;
 mod near;
 mod output;
 mod process_flags;
+mod recording;
 mod registry;
 mod runtime_catalog;
 mod source;
@@ -61,6 +63,7 @@ fn carry_out(cli: &Cli, origins: &Origins) -> Result<u8, Failure> {
         Command::Exec(args) => cmd::exec::exec(args, &cli.global, origins, &around),
         Command::Get(args) => cmd::get::get(args, &cli.global, origins, &around),
         Command::Logs(args) => cmd::logs::logs(args, &cli.global, origins, &around),
+        Command::Replay(args) => cmd::replay::replay(args, &cli.global, origins, &around),
         Command::Delete(args) => cmd::delete::delete(args, &cli.global, origins, &around),
         Command::Completion(args) => cmd::completion::completion(args),
     }

@@ -71,7 +71,7 @@ mod tests {
         .map(told);
         expect![[r#"
             unrecognized subcommand 'rnu'; --help shows how it is used
-            unrecognized subcommand 'deploy'; --help shows how it is used
+            unrecognized subcommand 'deploy'; a similar subcommand exists: 'replay'; --help shows how it is used
             unexpected argument '--prot' found; a similar argument exists: '--port'; --help shows how it is used
             a value is required for '--port <PORT>' but none was supplied; --help shows how it is used
             unexpected argument 'c' found; --help shows how it is used

@@ -39,7 +39,10 @@ pub fn main(py: Python<'_>) -> PyResult<()> {
         "{}/",
         sdk.getattr(intern!(py, "__path__"))?.get_item(0)?.extract::<String>()?
     ));
-    py.import(intern!(py, "nuclio_sdk._streams"))?.call_method0(intern!(py, "install"))?;
+    // A debugger needs the terminal itself.
+    if !offer.settings.contains_key("debug") {
+        py.import(intern!(py, "nuclio_sdk._streams"))?.call_method0(intern!(py, "install"))?;
+    }
     match ready(py, link, offer) {
         Ok(loaded) => loaded.serve(py, link),
         Err(refusal) => {

@@ -180,6 +180,7 @@ impl Data {
         let end = End::Answered { outcome: r.outcome, status: r.status };
         if let Action::Reply { status } = request_reply(end, request) {
             self.respond(key, event_key, status, r)?;
+            self.record_answer(event_key, status);
         }
         if r.in_pieces.is_none() {
             self.end_event(event_key);

@@ -37,7 +37,9 @@ impl Data {
                 }
                 trigger.deadlines.pop_front();
             }
-            let waits = trigger.pending.front().and_then(|key| self.events.get(*key));
+            let is_patient = trigger.wait_limit_ns == u64::MAX;
+            let waits = trigger.pending.front().filter(|_| !is_patient);
+            let waits = waits.and_then(|key| self.events.get(*key));
             let limit = trigger.wait_limit_ns.saturating_add(trigger.batch_wait_ns());
             let wait = waits.map(|event| event.arrived_ns.saturating_add(limit));
             let deadline = trigger.deadlines.front().map(|(due, _)| *due);

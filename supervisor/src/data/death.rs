@@ -1,6 +1,6 @@
 //! The end of a worker: what it had is settled, nobody else's events are touched.
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use rings::error::Violation;
@@ -28,7 +28,7 @@ impl Data {
         worker.state = WorkerState::Killed;
         worker.cause = cause;
         // Not reaped before its end was told to the pool, so the number is still its own.
-        let _ = killpg(Pid::from_raw(worker.pid), Signal::SIGKILL);
+        end(worker.pid);
     }
 
     /// A worker has broken the protocol: it is killed, and counted once.
@@ -127,7 +127,7 @@ impl Data {
         let Some(worker) = self.workers.remove(key) else { return };
         // Whatever it started and left in its group ends too; the group's number is still taken by
         // the process that the pool has not reaped.
-        let _ = killpg(Pid::from_raw(worker.pid), Signal::SIGKILL);
+        end(worker.pid);
         let cause = match (worker.cause, worker.state) {
             (DeathCause::Itself, WorkerState::Stopping) => DeathCause::Asked,
             (cause, _) => cause,
@@ -173,4 +173,10 @@ impl Data {
             worker.trim_order();
         }
     }
+}
+
+/// Kills a worker and its process group; one at the terminal has no group of its own.
+fn end(pid: i32) {
+    let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
 }

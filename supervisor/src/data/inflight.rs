@@ -56,6 +56,8 @@ pub struct Event {
     pub holds: u32,
     /// Log records wanted in the reply.
     pub logs: Option<Box<WantedLogs>>,
+    /// Recorded, and its answer is not yet.
+    pub is_recorded: bool,
 }
 
 /// Log records collected for `X-Nuclio-Logs`.

@@ -42,7 +42,7 @@ impl Data {
 
     fn replace_keeper(&mut self, key: WorkerKey) {
         let worker = &mut self.workers[key];
-        if worker.state != WorkerState::Ready {
+        if worker.state != WorkerState::Ready || self.spares_keepers {
             return;
         }
         worker.state = WorkerState::Retiring;

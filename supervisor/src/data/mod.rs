@@ -16,6 +16,7 @@ mod kept;
 mod ping;
 mod quota;
 mod reactor;
+mod record;
 mod snapshot;
 mod stream;
 mod timers;
@@ -31,6 +32,7 @@ use rings::slots::Slots;
 use crate::crossing::{PoolId, ToDataSender, ToPoolSender};
 use crate::limits::TO_DATA_MAX;
 use crate::log::Log;
+use crate::record::Recorder;
 pub use batch::BatchRule;
 use http::cors::Cors;
 
@@ -50,6 +52,10 @@ pub struct DataConfig {
     pub kept_text: Arc<[u8]>,
     /// A worker that answers no PING is stuck.
     pub pings: bool,
+    /// A worker that keeps too many bodies is not replaced.
+    pub spares_keepers: bool,
+    /// Where events are recorded, if they are.
+    pub recorder: Option<Recorder>,
 }
 
 /// An HTTP trigger. Its number is its index.

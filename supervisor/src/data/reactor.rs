@@ -27,6 +27,7 @@ use super::{DataConfig, dispatch::Pool, dispatch::Trigger};
 use crate::crossing::{Counters, ToData, ToPoolSender};
 use crate::limits::{PENDING_MAX, READ_BYTES, TICK_NS, WAKES_PER_TURN_MAX};
 use crate::log::Log;
+use crate::record::Recorder;
 
 /// Everything that can wake the data thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,6 +142,8 @@ pub struct Data {
     pub run_id: [u8; 8],
     pub kept_text: Arc<[u8]>,
     pub pings: bool,
+    pub spares_keepers: bool,
+    pub recorder: Option<Recorder>,
     pub next_tick_ns: u64,
     /// A worker may have completions that nobody rang for.
     pub undrained: Vec<WorkerKey>,
@@ -209,6 +212,8 @@ impl Data {
             run_id: config.run_id,
             kept_text: config.kept_text,
             pings: config.pings,
+            spares_keepers: config.spares_keepers,
+            recorder: config.recorder,
             next_tick_ns: 0,
             undrained: Vec::new(),
             slept: false,

@@ -58,6 +58,8 @@ pub struct WorkersConfig {
     pub termination_limit: Duration,
     /// When a worker is replaced although nothing is wrong with it.
     pub recycle: spec::Recycle,
+    /// One worker with the terminal: never ended for taking long, never a second beside it.
+    pub debug: bool,
     /// The code may change at any moment: a mistake in it is waited out.
     pub watch: bool,
 }

@@ -36,9 +36,9 @@ struct Stream {
 }
 
 impl Output {
-    /// The pipes must not block.
-    pub fn new(worker: WorkerId, stdout: OwnedFd, stderr: OwnedFd) -> Output {
-        let stream = |pipe, level| Stream { pipe: Some(pipe), lines: Lines::default(), level };
+    /// The pipes must not block; none where a worker writes to our terminal itself.
+    pub fn new(worker: WorkerId, stdout: Option<OwnedFd>, stderr: Option<OwnedFd>) -> Output {
+        let stream = |pipe, level| Stream { pipe, lines: Lines::default(), level };
         Output {
             worker,
             streams: [stream(stdout, Level::Info), stream(stderr, Level::Warn)],

@@ -278,18 +278,28 @@ impl Pool {
     fn on_signals(&mut self) {
         for wish in self.links.signals.read() {
             match wish {
-                Wish::Drain | Wish::HungUp => self.begin_drain(),
-                Wish::Interrupt => {
-                    self.interrupts += 1;
-                    if self.interrupts > 1 {
-                        self.exit = Some(EXIT_INTERRUPTED);
-                    }
-                    self.begin_drain();
-                }
+                // Its worker gets this Ctrl-C as well and decides: its debugger takes it, or it says
+                // so. By SIGTERM, since a second SIGINT is one with the first until we read that.
+                Wish::TerminalInterrupt if self.config.debug && !self.workers.is_empty() => {}
+                Wish::Drain { sender } if self.is_debugged(sender) => self.interrupted(),
+                Wish::Interrupt | Wish::TerminalInterrupt => self.interrupted(),
+                Wish::Drain { .. } | Wish::HungUp => self.begin_drain(),
                 Wish::Reload => self.begin_reload(),
                 Wish::ChildEnded => self.tend_orphans(),
             }
         }
+    }
+
+    fn is_debugged(&self, pid: i32) -> bool {
+        self.config.debug && self.workers.values().any(|worker| worker.pid == pid)
+    }
+
+    fn interrupted(&mut self) {
+        self.interrupts += 1;
+        if self.interrupts > 1 {
+            self.exit = Some(EXIT_INTERRUPTED);
+        }
+        self.begin_drain();
     }
 
     fn on_messages(&mut self) {

@@ -55,11 +55,13 @@ pub fn reap(pidfd: BorrowedFd<'_>) -> Option<Exit> {
     }
 }
 
-/// Kills a worker and what it started, unless that left its process group.
+/// Kills a worker and what it started, unless that left its process group. One at our terminal has
+/// no group of its own, and what it started is found as a stray.
 ///
 /// Safe until the worker is reaped: a leader that has ended but is not reaped keeps the number.
 pub fn kill_group(pid: i32) {
     let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
 }
 
 /// Reaps ended children that are no workers.

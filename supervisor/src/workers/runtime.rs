@@ -62,6 +62,9 @@ pub struct RuntimeFile {
     /// The same, only where the code may change at any moment.
     #[serde(default)]
     pub env_watch: BTreeMap<String, String>,
+    /// The same, only for the worker of `--debug`.
+    #[serde(default)]
+    pub env_debug: BTreeMap<String, String>,
     /// The same, only for the zygote and so for what it forks; what is set already stays.
     #[serde(default)]
     pub env_zygote: BTreeMap<String, String>,

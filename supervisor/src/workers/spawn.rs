@@ -32,17 +32,19 @@ pub struct Launch {
     pub env: Vec<(String, String)>,
     /// The limit of open files the processor was started with; 0 = leave it.
     pub nofile: u64,
+    /// The worker shares our terminal: its standard streams are ours, and so is its process group.
+    pub at_terminal: bool,
 }
 
 /// A process that has just been started.
 pub struct Spawned {
-    /// Also its process group.
+    /// Also its process group, unless it is at our terminal.
     pub pid: i32,
     pub pidfd: OwnedFd,
     pub socket: OwnedFd,
-    /// Our ends do not block; the worker's are its own.
-    pub stdout: OwnedFd,
-    pub stderr: OwnedFd,
+    /// Its output, unless that goes to our terminal. Our ends do not block; the worker's are its own.
+    pub stdout: Option<OwnedFd>,
+    pub stderr: Option<OwnedFd>,
 }
 
 /// Starts a process that finds the number of its socket in the environment variable `socket_env`.
@@ -59,26 +61,24 @@ pub fn spawn(launch: &Launch, socket_env: &str, id: WorkerId) -> io::Result<Spaw
         .env(socket_env, WORKER_FD.to_string())
         // Of a fixed width: a forked worker writes its own number over it.
         .env(WORKER_ID_ENV, format!("{id:010}"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
         .fd_mappings(vec![FdMapping { parent_fd: theirs, child_fd: WORKER_FD }])
         .map_err(io::Error::other)?;
+    if !launch.at_terminal {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    }
     // Dropping the handle neither kills nor reaps: both are the reaper's.
     let mut child = command.spawn()?;
     let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
     let raw = Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?;
-    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-        return Err(io::Error::other("a started process has no pipes"));
-    };
-    let supervised = pidfd_open(raw, PidfdFlags::empty())
-        .and_then(|pidfd| ioctl_fionbio(&stdout, true).map(|()| pidfd))
-        .and_then(|pidfd| ioctl_fionbio(&stderr, true).map(|()| pidfd));
+    let stdout = child.stdout.take().map(OwnedFd::from);
+    let stderr = child.stderr.take().map(OwnedFd::from);
+    let pipes = [&stdout, &stderr];
+    let supervised = pidfd_open(raw, PidfdFlags::empty()).and_then(|pidfd| {
+        let set = pipes.into_iter().flatten().try_for_each(|pipe| ioctl_fionbio(pipe, true));
+        set.map(|()| pidfd)
+    });
     match supervised {
-        Ok(pidfd) => {
-            Ok(Spawned { pid, pidfd, socket: ours, stdout: stdout.into(), stderr: stderr.into() })
-        }
+        Ok(pidfd) => Ok(Spawned { pid, pidfd, socket: ours, stdout, stderr }),
         Err(errno) => {
             let _ = child.kill();
             let _ = child.wait();

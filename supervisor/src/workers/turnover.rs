@@ -102,7 +102,7 @@ impl Pool {
             output: Output::new(id, spawned.stdout, spawned.stderr),
             wear: Wear::default(),
             started,
-            deadline: Some(started + self.config.start_limit),
+            deadline: started.checked_add(self.config.start_limit),
         }
     }
 
@@ -140,6 +140,10 @@ impl Pool {
     }
 
     pub(super) fn begin_reload(&mut self) {
+        if self.config.debug {
+            let text = "not reloaded: --debug has one worker; end it and start it again";
+            return self.links.log.warn(text);
+        }
         match self.phase {
             Phase::Draining { .. } => return,
             Phase::Starting => self.dismiss(self.newest, true),

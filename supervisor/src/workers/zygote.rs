@@ -282,6 +282,7 @@ impl Pool {
             return self.lose_zygote("it named a process that is no child of the processor");
         };
         let Owed { seat, generation, socket, stdout, stderr, .. } = owed;
+        let (stdout, stderr) = (Some(stdout), Some(stderr));
         let spawned = Spawned { pid, pidfd, socket, stdout, stderr };
         let mut worker = self.worker_of(spawned, id, seat, generation);
         if !self.is_wanted(generation) {

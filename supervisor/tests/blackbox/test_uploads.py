@@ -9,7 +9,7 @@ import threading
 import unittest
 
 from faults import FaultCase, function
-from processor import http_trigger, wait_until
+from processor import Processor, http_trigger, wait_until
 from wire import Client, ask, chunked, pattern, request
 
 LONG = int(os.environ.get("NUCLIO_TEST_STREAM_MIB", "64"))
@@ -349,6 +349,23 @@ class Drain(FaultCase):
             reply = client.send(b"56789").reply()
             self.assertEqual(json.loads(reply.body)["bytes"], 10)
         self.assertEqual(self.processor.wait_end(), 0)
+
+
+class Recorded(unittest.TestCase):
+    def test_a_streamed_body_is_missing_in_a_recording(self):
+        spec = {"triggers": trigger(), "handler": "function:handler"}
+        processor = Processor(function("uploading"), spec, ["--record", "events"])
+        self.addCleanup(processor.close)
+        processor.wait_ready()
+        with Client(processor.http) as client:
+            self.assertEqual(client.ask("GET", "/ok").status, 200)
+            client.send(head("/digest", 10)).send(b"01234")
+            wait_until(lambda: processor.stats()["in_flight"] == 1, "it has begun")
+            self.assertEqual(client.send(b"56789").reply().status, 200)
+        self.assertEqual(processor.stop(), 0)
+        lines = (processor.folder / "events").read_text().splitlines()
+        last = json.loads(lines[-1])["end"]
+        self.assertEqual((last["events"], last["missing"]), (1, 1))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ pub mod delete;
 pub mod exec;
 pub mod get;
 pub mod logs;
+pub mod replay;
 pub mod run;
 
 use std::io::{ErrorKind, Write};

@@ -3,7 +3,7 @@
 //! Everything that can be wrong is found and told before anything is started.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use spec::{Function, LogLevel};
 
@@ -14,6 +14,7 @@ use crate::install;
 use crate::locate::{self, Surroundings};
 use crate::output::{Failure, Mistakes, warn};
 use crate::process_flags::{self, ProcessFlags};
+use crate::recording;
 use crate::runtime_catalog::Catalog;
 
 /// The `interpreter_flag` of runtimes whose interpreter `--python` names.
@@ -28,6 +29,18 @@ pub fn run(
 ) -> Result<u8, Failure> {
     let mut mistakes = Mistakes::default();
     let flags = process_flags::check(args, origins, &mut mistakes);
+    if args.debug && args.watch {
+        mistakes.add(format!(
+            "{}: does not go with {}, which has one worker and never a second; leave one of them \
+             out",
+            origins.of("watch"),
+            origins.of("debug")
+        ));
+    }
+    if let Some(path) = &args.record {
+        let told = |problem| format!("{}: {problem}", origins.of("record"));
+        mistakes.keep(recording::check_new(path, around).map_err(told));
+    }
     let processor = mistakes.keep(locate::processor(around));
     let catalog = installed(around, &mut mistakes);
     let made = catalog.as_ref().and_then(|catalog| {
@@ -53,6 +66,8 @@ pub fn run(
         flags: with_defaults(flags, global, &made.function),
         watch: args.watch,
         lenient: args.lenient,
+        debug: args.debug,
+        record: args.record.as_deref().map(|path| around.absolute(Path::new(path))),
         log_format: log_format(global, around),
         config: spec::to_json(&made.function),
     }))

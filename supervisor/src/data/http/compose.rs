@@ -126,6 +126,7 @@ impl Data {
             logs: head.log_level.map(|level| {
                 Box::new(WantedLogs { level: level as u8, bytes: 0, cut: 0, records: Vec::new() })
             }),
+            is_recorded: false,
         }
     }
 
@@ -150,6 +151,7 @@ impl Data {
         self.counters.events += 1;
         if self.enqueue(trigger, key) {
             self.queue_deadline(trigger, deadline_ns, key);
+            self.record_event(key);
         } else {
             self.end_event(key);
             if let Some(conn) = self.conn(id) {

@@ -498,6 +498,7 @@ impl Data {
 
     /// Answers an event's client with a status and a text of ours, and ends the event.
     pub fn refuse_event(&mut self, key: EventKey, status: u16, text: &[u8]) {
+        self.record_answer(key, status);
         let id = self.events.get(key).and_then(|event| event.client);
         if let Some(id) = id
             && let Some(conn) = self.conn(id)
