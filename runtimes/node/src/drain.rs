@@ -56,7 +56,7 @@ fn fill(
                     return Ok(rows | SLAB_FULL);
                 };
                 at = end;
-                link.begin(event);
+                link.begin(event)?;
             }
             Some(Down::Cancel { claim }) => control(row, CANCEL, claim, 0),
             Some(Down::Drain { trigger }) => control(row, DRAIN, 0, trigger),

@@ -26,11 +26,10 @@ pub struct Link {
 
 impl Link {
     /// Keeps an event until it is answered.
-    pub fn begin(&mut self, event: Event) {
-        let tag = event.claim() as u32 as usize;
-        if let Some(place) = self.open.get_mut(tag) {
-            *place = Some(event);
-        }
+    pub fn begin(&mut self, event: Event) -> std::result::Result<(), ShimError> {
+        let place = self.open.get_mut(event.claim() as u32 as usize);
+        *place.ok_or(ShimError::Protocol("a tag that was not offered"))? = Some(event);
+        Ok(())
     }
 
     /// The event of this claim, if it has not been answered.

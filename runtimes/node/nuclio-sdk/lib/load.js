@@ -5,6 +5,7 @@ const fs = require('node:fs')
 const { builtinModules } = require('node:module')
 const path = require('node:path')
 const { pathToFileURL } = require('node:url')
+const failure = require('./failure.js')
 
 const ENDINGS = ['.js', '.mjs', '.cjs', '.ts', '.mts', '.cts']
 const NAMES_IN_FOLDER = ['handler', 'index', 'main', 'app', 'function']
@@ -72,8 +73,7 @@ function explained(error, file) {
     )
   }
   if (error instanceof SyntaxError) {
-    const unusable = new Unusable(`${file}: ${error.name}: ${error.message}\n${error.stack}`)
-    return unusable
+    return new Unusable(`${file}: ${failure.lastLine(error)}\n${failure.stack(error)}`)
   }
   const missing = missingPackage(error)
   if (missing === null) return error
