@@ -16,6 +16,12 @@ const LATE: u32 = 2;
 
 static NO_HEAD: HeadBlock = HeadBlock::new();
 
+/// Answers with 200 and nothing.
+#[napi]
+pub fn reply_empty(tag: u32, generation: u32) -> napi::Result<u32> {
+    link::with(|link| send(link, link::claim(tag, generation), &Reply::ok(b"")))
+}
+
 /// Answers with 200 and a text: what most handlers return.
 #[napi]
 pub fn reply_text(tag: u32, generation: u32, body: String) -> napi::Result<u32> {

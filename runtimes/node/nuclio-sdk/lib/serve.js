@@ -114,9 +114,11 @@ class Server {
     }
     if (typeof result === 'string') {
       this.answerText(turn, result)
+    } else if (result === null) {
+      this.answerText(turn, '')
     } else if (result === undefined) {
       if (!turn.answered) this.expectCallback(turn)
-    } else if (result !== null && typeof result.then === 'function') {
+    } else if (typeof result.then === 'function') {
       this.open.set(turn.tag, turn)
       result.then(
         (value) => this.settled(turn, value),
@@ -148,7 +150,9 @@ class Server {
   answerText(turn, text) {
     if (turn.answered) return this.late(turn)
     this.over(turn)
-    this.sent(turn, this.addon.replyText(turn.tag, turn.generation, text))
+    const { tag, generation } = turn
+    const { addon } = this
+    this.sent(turn, text === '' ? addon.replyEmpty(tag, generation) : addon.replyText(tag, generation, text))
   }
 
   answer(turn, result) {
