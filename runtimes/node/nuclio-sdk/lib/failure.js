@@ -4,7 +4,7 @@
 const path = require('node:path')
 const { inspect } = require('node:util')
 
-const RUNTIME_FOLDER = path.resolve(__dirname, '../..')
+const RUNTIME_FOLDER = path.resolve(__dirname, '..')
 // Causes shown of one chain, and bytes of a log record.
 const CHAIN_MAX = 8
 const TEXT_MAX = 15 * 1024
