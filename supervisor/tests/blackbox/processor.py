@@ -118,11 +118,12 @@ class Processor:
     def __init__(self, code=HANDLER, spec=None, flags=(), env=None, wrap=(), files=(), **popen):
         # Whether a zygote comes once it serves; its descriptors are part of every census.
         self.forks = popen.pop("forks", True)
+        file = popen.pop("file", "function.py")
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="nuclio-blackbox-"))
         for file in files:
             shutil.copy(file, self.folder)
-        (self.folder / "function.py").write_text(code)
-        argv = [*wrap, NUCLIO, "run", "function.py"]
+        (self.folder / file).write_text(code)
+        argv = [*wrap, NUCLIO, "run", file]
         if spec is not None:
             (self.folder / "function.yaml").write_text(function_yaml(spec))
             argv += ["-f", "function.yaml"]
@@ -315,10 +316,15 @@ class ProcessorCase(unittest.TestCase):
     env = None
     # Off for tests that replace workers on purpose.
     keeps_workers = True
+    # The file that the code is written to; its ending chooses the runtime.
+    file = "function.py"
 
     @classmethod
     def setUpClass(cls):
-        cls.processor = Processor(cls.code, cls.spec, cls.flags, cls.env)
+        forks = cls.file.endswith(".py")
+        cls.processor = Processor(
+            cls.code, cls.spec, cls.flags, cls.env, file=cls.file, forks=forks
+        )
         cls.addClassCleanup(cls.processor.close)
         cls.processor.wait_ready()
         cls.before = cls.processor.census()
