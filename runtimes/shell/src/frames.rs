@@ -14,12 +14,15 @@ use shim::abi::content_type;
 use crate::answer::Answer;
 use crate::fields::Fields;
 use crate::limits::{LENGTH_LINE_BYTES_MAX, REPLY_BYTES_MAX};
-use crate::settings::Framing;
+use crate::settings::{Framing, Sent};
 
 /// An event as a request needs it.
 #[derive(Debug)]
 pub struct Request<'a> {
     pub fields: &'a Fields,
+    /// What the program wants to know.
+    pub sent: Sent,
+    /// Empty if they are not wanted.
     pub headers: Vec<(&'a [u8], &'a [u8])>,
     pub body: &'a [u8],
 }
@@ -56,9 +59,12 @@ pub fn read(framing: Framing, bytes: &[u8], looked: usize, id: &str) -> Read {
 
 #[derive(Serialize)]
 struct Line<'a> {
-    id: &'a str,
-    method: &'a str,
-    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     query: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -72,7 +78,9 @@ struct Line<'a> {
 fn write_line(request: &Request<'_>, to: &mut Vec<u8>) {
     let (fields, text) =
         (request.fields, |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned());
-    let body = std::str::from_utf8(request.body);
+    let sent = request.sent;
+    let body = std::str::from_utf8(if sent.body { request.body } else { b"" });
+    let query = fields.query_pairs().map(|(name, value)| (text(&name), text(&value)));
     let mut headers = BTreeMap::new();
     for (name, value) in &request.headers {
         let lines: &mut String = headers.entry(text(name).to_ascii_lowercase()).or_default();
@@ -82,10 +90,10 @@ fn write_line(request: &Request<'_>, to: &mut Vec<u8>) {
         lines.push_str(&text(value));
     }
     let line = Line {
-        id: &fields.id,
-        method: &fields.method,
-        path: text(&fields.path),
-        query: fields.query_pairs().map(|(name, value)| (text(&name), text(&value))).collect(),
+        id: sent.id.then_some(&*fields.id),
+        method: sent.method.then_some(&*fields.method),
+        path: sent.path.then(|| text(&fields.path)),
+        query: if sent.query { query.collect() } else { BTreeMap::new() },
         headers,
         body: body.ok().filter(|body| !body.is_empty()),
         body_base64: body.is_err().then(|| BASE64.encode(request.body)),
@@ -139,6 +147,9 @@ fn read_line(bytes: &[u8], looked: usize, id: &str) -> Read {
     let Ok(value) = serde_json::from_slice::<Value>(&bytes[..end]) else {
         return Read::Lost(format!("a line that is no JSON: {}", start_of(&bytes[..end])));
     };
+    if !value.is_object() {
+        return Read::Wrong(size, format!("the reply {value} is no JSON object"));
+    }
     let reply: LineReply = match serde_json::from_value(value) {
         Ok(reply) => reply,
         Err(error) => return Read::Wrong(size, format!("the reply is not understood: {error}")),
@@ -263,7 +274,7 @@ mod tests {
         let fields = fields();
         let headers = vec![(&b"X-A"[..], &b"1"[..]), (b"x-a", b"2")];
         let mut out = Vec::new();
-        write(framing, &Request { fields: &fields, headers, body }, &mut out);
+        write(framing, &Request { fields: &fields, sent: Sent::ALL, headers, body }, &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -277,8 +288,18 @@ mod tests {
         assert!(written(Framing::Lines, b"\xff").ends_with("\"body_base64\":\"/w==\"}\n"));
         assert_eq!(
             written(Framing::Length, b"body\n"),
-            "46\nPOST /a%20b?x=1&y=%C3%A9 7\nx-a: 1\nx-a: 2\n\nbody\n"
+            "47\nPOST /a%20b?x=1&y=%C3%A9 7\nx-a: 1\nx-a: 2\n\nbody\n"
         );
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_not_sent() {
+        let (fields, mut out) = (fields(), Vec::new());
+        let sent = Sent { body: true, ..Sent::NONE };
+        let request = Request { fields: &fields, sent, headers: Vec::new(), body: b"x" };
+        write(Framing::Lines, &request, &mut out);
+        write(Framing::Lines, &Request { sent: Sent::NONE, ..request }, &mut out);
+        assert_eq!(out, b"{\"body\":\"x\"}\n{}\n");
     }
 
     fn lines(text: &str) -> Read {

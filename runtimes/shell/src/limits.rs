@@ -30,3 +30,5 @@ pub const RESTART_AFTER_MAX: Duration = Duration::from_secs(5);
 pub const FAREWELL: Duration = Duration::from_millis(500);
 /// A `length` line: twenty digits hold any number of 64 bits.
 pub const LENGTH_LINE_BYTES_MAX: usize = 20;
+/// A worker that cannot serve stays so long for the processor to hear why; that ends it sooner.
+pub const HEARD: Duration = Duration::from_secs(1);

@@ -22,12 +22,13 @@ mod settings;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Resource, getrlimit};
 use shim::{Offer, ShimError, Worker};
 
 use environ::Environment;
 use exec::Exec;
-use limits::{DESCRIPTORS_KEPT, DESCRIPTORS_PER_PROGRAM};
+use limits::{DESCRIPTORS_KEPT, DESCRIPTORS_PER_PROGRAM, HEARD};
 use program::Program;
 use resident::Resident;
 use settings::{Framing, Mode, Settings};
@@ -69,8 +70,17 @@ fn work(fixed: Option<(Framing, Program)>) -> Result<(), ShimError> {
     let (mut worker, offer) = Worker::attach("shell", env!("CARGO_PKG_VERSION"))?;
     match plan(&offer, fixed) {
         Ok((program, settings)) => serve(worker, &offer, program, settings),
-        Err(mistake) => worker.init_failed(true, &mistake),
+        Err(mistake) => refuse(&mut worker, &mistake),
     }
+}
+
+/// Says why nothing can be served, and stays until the processor has had time to hear it.
+pub fn refuse(worker: &mut Worker, mistake: &str) -> Result<(), ShimError> {
+    worker.init_failed(true, mistake)?;
+    let limit = Timespec::try_from(HEARD).ok();
+    let bell = worker.bell();
+    let _ = poll(&mut [PollFd::new(&bell, PollFlags::IN)], limit.as_ref());
+    Ok(())
 }
 
 fn plan(offer: &Offer, fixed: Option<(Framing, Program)>) -> Result<(Program, Settings), String> {

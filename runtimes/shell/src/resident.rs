@@ -99,7 +99,8 @@ impl Resident {
     pub fn serve(mut self) -> Result<(), ShimError> {
         if let Err(error) = self.start() {
             let program = self.command.get_program().display();
-            return self.worker.init_failed(true, &format!("{program} cannot be started: {error}"));
+            let mistake = format!("{program} cannot be started: {error}");
+            return crate::refuse(&mut self.worker, &mistake);
         }
         self.worker.ready(1)?;
         loop {
@@ -167,11 +168,10 @@ impl Resident {
     }
 
     fn handle(&mut self, event: Event) -> Result<(), ShimError> {
-        if self.living.is_none() {
-            if let Err(error) = self.start_again() {
-                let text = format!("the program cannot be started: {error}");
-                return self.fail(&event, &text);
-            }
+        if self.living.is_none()
+            && let Err(error) = self.start_again()
+        {
+            return self.fail(&event, &format!("the program cannot be started: {error}"));
         }
         let fields = Fields::of(&event);
         let whole;
@@ -183,8 +183,10 @@ impl Resident {
             }
         };
         self.request.clear();
-        let headers = event.view().lines().collect();
-        let request = Request { fields: &fields, headers, body };
+        let sent = self.settings.sent;
+        let lines = event.view().lines();
+        let headers = if sent.headers { lines.collect() } else { Vec::new() };
+        let request = Request { fields: &fields, sent, headers, body };
         frames::write(self.framing, &request, &mut self.request);
         match self.ask(&event, &fields.id)? {
             Turn::Answered(Ok(answer)) => {

@@ -32,6 +32,38 @@ pub enum Errors {
     Separate,
 }
 
+/// What a resident program is told of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    pub id: bool,
+    pub method: bool,
+    pub path: bool,
+    pub query: bool,
+    pub headers: bool,
+    pub body: bool,
+}
+
+impl Sent {
+    pub const ALL: Self =
+        Self { id: true, method: true, path: true, query: true, headers: true, body: true };
+    pub const NONE: Self =
+        Self { id: false, method: false, path: false, query: false, headers: false, body: false };
+
+    fn add(&mut self, name: &str) -> Option<()> {
+        let field = match name {
+            "id" => &mut self.id,
+            "method" => &mut self.method,
+            "path" => &mut self.path,
+            "query" => &mut self.query,
+            "headers" => &mut self.headers,
+            "body" => &mut self.body,
+            _ => return None,
+        };
+        *field = true;
+        Some(())
+    }
+}
+
 #[derive(Debug)]
 pub struct Settings {
     pub mode: Mode,
@@ -39,6 +71,7 @@ pub struct Settings {
     pub arguments: Vec<String>,
     /// A client may give the arguments of its event.
     pub client_arguments: bool,
+    pub sent: Sent,
     pub response_head: HeadBlock,
     /// One of the response headers is the content type.
     pub names_content_type: bool,
@@ -69,6 +102,7 @@ impl Settings {
                 &[("true", true), ("false", false)],
             )?
             .unwrap_or(true),
+            sent: sent(texts)?,
             response_head,
             names_content_type,
             env_names: texts.get("env").map_or(Ok(Vec::new()), |text| list("env", text))?,
@@ -105,6 +139,20 @@ fn choice<T: Copy>(texts: &Texts, key: &str, known: &[(&str, T)]) -> Result<Opti
         let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
         format!("runtimeAttributes.{key}: {text:?} is not known; write {}", names.join(" or "))
     })
+}
+
+fn sent(texts: &Texts) -> Result<Sent, String> {
+    let Some(text) = texts.get("eventFields") else { return Ok(Sent::ALL) };
+    let mut sent = Sent::NONE;
+    for name in list("eventFields", text)? {
+        sent.add(&name).ok_or_else(|| {
+            format!(
+                "runtimeAttributes.eventFields: {name:?} is no field; write id, method, path, \
+                 query, headers or body"
+            )
+        })?;
+    }
+    Ok(sent)
 }
 
 fn arguments(texts: &Texts) -> Result<Vec<String>, String> {
@@ -178,6 +226,14 @@ mod tests {
         assert_eq!(of(r#"["a b", 3, ";"]"#), ["a b", "3", ";"]);
         assert!(of("").is_empty());
         assert!(read(&[("arguments", "[[1]]")]).unwrap_err().contains("no list of texts"));
+    }
+
+    #[test]
+    fn wanted_fields_are_known_ones() {
+        let of = |text| read(&[("eventFields", text)]).map(|settings| settings.sent);
+        assert_eq!(of("[]"), Ok(Sent::NONE));
+        assert_eq!(of(r#"["body", "id"]"#), Ok(Sent { body: true, id: true, ..Sent::NONE }));
+        assert!(of(r#"["bdy"]"#).unwrap_err().contains("\"bdy\" is no field"));
     }
 
     #[test]

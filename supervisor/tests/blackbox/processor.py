@@ -121,8 +121,13 @@ class Processor:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="nuclio-blackbox-"))
         for file in files:
             shutil.copy(file, self.folder)
-        (self.folder / "function.py").write_text(code)
-        argv = [*wrap, NUCLIO, "run", "function.py"]
+        # The file with the code; None for a function that is a program on PATH.
+        name = popen.pop("name", "function.py")
+        argv = [*wrap, NUCLIO, "run"]
+        if name is not None:
+            (self.folder / name).write_text(code)
+            (self.folder / name).chmod(0o755)
+            argv.append(name)
         if spec is not None:
             (self.folder / "function.yaml").write_text(function_yaml(spec))
             argv += ["-f", "function.yaml"]
