@@ -12,12 +12,25 @@ use crate::runner::Runner;
 use crate::{python, setup, source, tarball, wheel};
 
 /// The packages a user runs.
-const PRODUCT: [&str; 8] =
-    ["-p", "supervisor", "-p", "cli", "-p", "nuclio-python", "-p", "nuclio-node"];
+const PRODUCT: [&str; 10] = [
+    "-p",
+    "supervisor",
+    "-p",
+    "cli",
+    "-p",
+    "nuclio-python",
+    "-p",
+    "nuclio-node",
+    "-p",
+    "nuclio-shell",
+];
 const PROGRAMS: [&str; 2] = ["nuclio", "processor"];
 /// Beside the programs in what is handed out.
 const PAPERS: [&str; 3] = ["LICENSE", "README.md", "CHANGELOG.md"];
 const PYTHON: &str = "runtimes/python";
+/// Runtimes that are one program: the folder, the program, and the files beside it.
+const PROGRAM_RUNTIMES: [(&str, &str, &[&str]); 1] =
+    [("runtimes/shell", "nuclio-shell", &["runtime.toml"])];
 
 /// A language's folder, and what of it a worker reads.
 struct Language {
@@ -105,6 +118,12 @@ fn without_machine_paths(runner: &Runner) -> String {
 fn lay_out(runner: &Runner, built: &Path, folder: &Path) -> Result<()> {
     for program in PROGRAMS {
         place(&built.join(program), &folder.join("bin").join(program))?;
+    }
+    for (name, program, files) in PROGRAM_RUNTIMES {
+        place(&built.join(program), &folder.join(name).join(program))?;
+        for file in files {
+            place(&runner.root.join(name).join(file), &folder.join(name).join(file))?;
+        }
     }
     LANGUAGES.iter().try_for_each(|language| lay_out_language(runner, built, folder, language))
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::locate::Surroundings;
 use crate::near::nearest;
 
 /// Endings of languages that exist in the world, so that a file whose runtime is not installed
@@ -43,6 +44,9 @@ pub struct Runtime {
     /// The `nuclio run` flag that names another interpreter, without its dashes.
     #[serde(default)]
     pub interpreter_flag: Option<String>,
+    /// Any program on `PATH` can be its handler.
+    #[serde(default)]
+    pub programs: bool,
 }
 
 impl Runtime {
@@ -53,6 +57,13 @@ impl Runtime {
             "lua" => "--",
             _ => "#",
         }
+    }
+
+    /// The program on `PATH` that a handler names, where this runtime runs programs.
+    pub fn program(&self, handler: &str, around: &Surroundings) -> Option<PathBuf> {
+        let name = handler.split_once(':').map_or(handler, |(name, _)| name);
+        let may_be = self.programs && !name.is_empty() && !name.contains('/');
+        may_be.then(|| around.in_path(name))?
     }
 
     fn has_ending_of(&self, name: &str) -> bool {
@@ -105,6 +116,11 @@ impl Catalog {
         }
         runtimes.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(Self { folder: folder.to_owned(), runtimes })
+    }
+
+    /// The language that runs programs, if one does.
+    pub fn of_programs(&self) -> Option<&Runtime> {
+        self.runtimes.iter().find(|runtime| runtime.programs)
     }
 
     /// Finds "python" and "python:3.13".
@@ -231,6 +247,7 @@ mod tests {
             extensions: words(&[".py"]),
             shebangs: words(&["python", "python3"]),
             interpreter_flag: Some("python".into()),
+            programs: false,
         }
     }
 

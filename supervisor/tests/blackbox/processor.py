@@ -122,8 +122,13 @@ class Processor:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="nuclio-blackbox-"))
         for file in files:
             shutil.copy(file, self.folder)
-        (self.folder / file).write_text(code)
-        argv = [*wrap, NUCLIO, "run", file]
+        # The file with the code; None for a function that is a program on PATH.
+        name = popen.pop("name", file)
+        argv = [*wrap, NUCLIO, "run"]
+        if name is not None:
+            (self.folder / name).write_text(code)
+            (self.folder / name).chmod(0o755)
+            argv.append(name)
         if spec is not None:
             (self.folder / "function.yaml").write_text(function_yaml(spec))
             argv += ["-f", "function.yaml"]

@@ -32,18 +32,19 @@ struct Ban {
     why: &'static str,
 }
 
-const BANS: [Ban; 8] = [
+const BANS: [Ban; 9] = [
     Ban { from: "rings", never: OURS, why: "a leaf: memory and wire, no policy" },
     Ban { from: "spec", never: OURS, why: "a leaf: words and checks, no I/O" },
     Ban { from: "supervisor", never: &["shim", "cli", "kube"], why: "it starts workers, is none" },
     Ban { from: "shim", never: WORKER_BANS, why: "every worker carries it" },
     Ban { from: "nuclio-python", never: WORKER_BANS, why: "it runs in the user's interpreter" },
     Ban { from: "nuclio-node", never: WORKER_BANS, why: "it runs in the user's Node" },
+    Ban { from: "nuclio-shell", never: WORKER_BANS, why: "a worker, and no part of the processor" },
     Ban { from: "cli", never: &["rings", "supervisor"], why: "it never touches a ring" },
     Ban { from: "xtask", never: OURS, why: "chores must not depend on what they build" },
 ];
 const OURS: &[&str] =
-    &["rings", "shim", "spec", "supervisor", "nuclio-python", "nuclio-node", "cli"];
+    &["rings", "shim", "spec", "supervisor", "nuclio-python", "nuclio-node", "nuclio-shell", "cli"];
 const WORKER_BANS: &[&str] = &["spec", "supervisor", "tokio", "cli"];
 
 /// A word that must not stand in the code of a folder or file.
