@@ -29,11 +29,13 @@
 #![forbid(unsafe_code)]
 
 mod event;
+mod fields;
 mod log;
 mod reply;
 mod worker;
 
 pub use event::{Body, Event, id_of};
+pub use fields::{Extra, extra};
 pub use log::{Level, Origin};
 pub use reply::{HeadBlock, Reply, ReplyBody};
 pub use rings::abi;

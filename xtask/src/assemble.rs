@@ -12,7 +12,8 @@ use crate::runner::Runner;
 use crate::{python, setup, source, tarball, wheel};
 
 /// The packages a user runs.
-const PRODUCT: [&str; 6] = ["-p", "supervisor", "-p", "cli", "-p", "nuclio-python"];
+const PRODUCT: [&str; 8] =
+    ["-p", "supervisor", "-p", "cli", "-p", "nuclio-python", "-p", "nuclio-shim-c"];
 const PROGRAMS: [&str; 2] = ["nuclio", "processor"];
 /// Beside the programs in what is handed out.
 const PAPERS: [&str; 3] = ["LICENSE", "README.md", "CHANGELOG.md"];
@@ -80,6 +81,8 @@ fn lay_out(runner: &Runner, built: &Path, folder: &Path) -> Result<()> {
     for program in PROGRAMS {
         place(&built.join(program), &folder.join("bin").join(program))?;
     }
+    place(&built.join("libnuclio.so"), &folder.join("lib/libnuclio.so"))?;
+    place(&runner.root.join("shim/c/nuclio.h"), &folder.join("include/nuclio.h"))?;
     let runtime = folder.join(PYTHON);
     let mut wanted = vec![runtime.join("_nuclio.abi3.so")];
     place(&built.join("lib_nuclio.so"), &wanted[0])?;

@@ -106,12 +106,22 @@ class Census:
 class Processor:
     """A running `nuclio run` (which becomes `processor`), in a folder of its own."""
 
-    def __init__(self, code=HANDLER, spec=None, flags=(), env=None, wrap=(), files=(), **popen):
+    def __init__(
+        self,
+        code=HANDLER,
+        spec=None,
+        flags=(),
+        env=None,
+        wrap=(),
+        files=(),
+        name="function.py",
+        **popen,
+    ):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="nuclio-blackbox-"))
         for file in files:
             shutil.copy(file, self.folder)
-        (self.folder / "function.py").write_text(code)
-        argv = [*wrap, NUCLIO, "run", "function.py"]
+        (self.folder / name).write_text(code)
+        argv = [*wrap, NUCLIO, "run", name]
         if spec is not None:
             (self.folder / "function.yaml").write_text(function_yaml(spec))
             argv += ["-f", "function.yaml"]
