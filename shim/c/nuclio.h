@@ -226,7 +226,7 @@ int32_t nuclio_offer(const nuclio_worker *worker, const char *name, nuclio_bytes
 int32_t nuclio_ready(nuclio_worker *worker, uint32_t concurrency);
 
 // The user's code cannot be loaded; `usage` = 1 if it cannot be a function as it stands, 0 if it
-// ran and failed. Exit afterwards.
+// ran and failed. Poll on until STOP: the processor ends the process.
 int32_t nuclio_init_failed(nuclio_worker *worker,
                            int32_t usage,
                            const uint8_t *text,

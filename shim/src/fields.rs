@@ -37,6 +37,16 @@ impl Event {
     }
 }
 
+/// Why a line cannot be a header of a reply; the processor would not send it.
+pub fn header_fault(name: &[u8], value: &[u8]) -> Option<&'static str> {
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    if name.is_empty() || !name.iter().all(is_token) {
+        return Some("a header's name is empty or has characters that names cannot have");
+    }
+    let breaks = value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
+    breaks.then_some("a header's value has a line break or a NUL")
+}
+
 /// A text or a number out of an event's `ext`.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Extra<'a> {

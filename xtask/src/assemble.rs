@@ -12,12 +12,23 @@ use crate::runner::Runner;
 use crate::{python, setup, source, tarball, wheel};
 
 /// The packages a user runs.
-const PRODUCT: [&str; 8] =
-    ["-p", "supervisor", "-p", "cli", "-p", "nuclio-python", "-p", "nuclio-shim-c"];
+const PRODUCT: [&str; 10] = [
+    "-p",
+    "supervisor",
+    "-p",
+    "cli",
+    "-p",
+    "nuclio-python",
+    "-p",
+    "nuclio-shim-c",
+    "-p",
+    "nuclio-native",
+];
 const PROGRAMS: [&str; 2] = ["nuclio", "processor"];
 /// Beside the programs in what is handed out.
 const PAPERS: [&str; 3] = ["LICENSE", "README.md", "CHANGELOG.md"];
 const PYTHON: &str = "runtimes/python";
+const NATIVE: &str = "runtimes/native";
 
 /// Builds with the profile of tests and benchmarks; returns the assembled folder.
 pub fn dev(runner: &Runner) -> Result<PathBuf> {
@@ -83,6 +94,7 @@ fn lay_out(runner: &Runner, built: &Path, folder: &Path) -> Result<()> {
     }
     place(&built.join("libnuclio.so"), &folder.join("lib/libnuclio.so"))?;
     place(&runner.root.join("shim/c/nuclio.h"), &folder.join("include/nuclio.h"))?;
+    lay_out_native(runner, built, &folder.join(NATIVE))?;
     let runtime = folder.join(PYTHON);
     let mut wanted = vec![runtime.join("_nuclio.abi3.so")];
     place(&built.join("lib_nuclio.so"), &wanted[0])?;
@@ -92,6 +104,29 @@ fn lay_out(runner: &Runner, built: &Path, folder: &Path) -> Result<()> {
         wanted.push(to);
     }
     remove_others(&runtime, &wanted)
+}
+
+/// The worker for shared libraries, and the SDK with which users' own cargo builds handlers.
+fn lay_out_native(runner: &Runner, built: &Path, runtime: &Path) -> Result<()> {
+    place(&built.join("nuclio-native-worker"), &runtime.join("worker"))?;
+    for file in ["runtime.toml", "nuclio_handler.h"] {
+        place(&runner.root.join(NATIVE).join(file), &runtime.join(file))?;
+    }
+    let (sdk, to) = (runner.root.join("sdk/rust"), runtime.join("sdk"));
+    let mut wanted = Vec::new();
+    for extension in ["rs", "toml"] {
+        for file in source::files_below(&sdk, extension)? {
+            let copy = to.join(file.strip_prefix(&sdk)?);
+            place(&file, &copy)?;
+            wanted.push(copy);
+        }
+    }
+    for extension in ["rs", "toml"] {
+        for file in source::files_below(&to, extension)?.iter().filter(|f| !wanted.contains(f)) {
+            std::fs::remove_file(file)?;
+        }
+    }
+    Ok(())
 }
 
 /// The files of the Python runtime that a worker reads.

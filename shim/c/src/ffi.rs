@@ -10,7 +10,7 @@ use std::ffi::{CStr, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use shim::abi::{ABI_MAJOR, ABI_MINOR};
-use shim::{Body, HeadBlock, Level, Origin, ReplyBody, ShimError, id_of};
+use shim::{Body, HeadBlock, Level, Origin, ReplyBody, ShimError, header_fault, id_of};
 
 use crate::forms::*;
 use crate::last_error;
@@ -206,7 +206,7 @@ pub extern "C" fn nuclio_ready(worker: *mut Worker, concurrency: u32) -> i32 {
 }
 
 /// The user's code cannot be loaded; `usage` = 1 if it cannot be a function as it stands, 0 if it
-/// ran and failed. Exit afterwards.
+/// ran and failed. Poll on until STOP: the processor ends the process.
 #[unsafe(no_mangle)]
 pub extern "C" fn nuclio_init_failed(
     worker: *mut Worker,
@@ -431,7 +431,11 @@ pub extern "C" fn nuclio_reply(worker: *mut Worker, event: *mut Event, reply: *c
 fn head_of(form: &Reply) -> Result<HeadBlock, Trouble> {
     let mut head = HeadBlock::new();
     for line in many(form.headers, form.header_count)? {
-        if !head.push(line.name.get()?, line.value.get()?) {
+        let (name, value) = (line.name.get()?, line.value.get()?);
+        if let Some(fault) = header_fault(name, value) {
+            return Err(Trouble::Invalid(fault));
+        }
+        if !head.push(name, value) {
             return Err(Trouble::Invalid("the headers of a reply are larger than 16 KiB"));
         }
     }
