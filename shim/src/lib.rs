@@ -29,14 +29,17 @@
 #![forbid(unsafe_code)]
 
 mod event;
+mod fields;
 mod log;
 mod reply;
 mod stream;
 mod worker;
 
 pub use event::{Body, Event, id_of};
+pub use fields::{Extra, extra, header_fault};
 pub use log::{Level, Origin};
 pub use reply::{HeadBlock, Reply, ReplyBody};
 pub use rings::abi;
 pub use rings::attach::{Offer, TriggerOffer};
+pub use rings::os::monotonic_ns;
 pub use worker::{Down, ShimError, Worker};

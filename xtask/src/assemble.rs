@@ -12,7 +12,7 @@ use crate::runner::Runner;
 use crate::{python, setup, source, tarball, wheel};
 
 /// The packages a user runs.
-const PRODUCT: [&str; 10] = [
+const PRODUCT: [&str; 14] = [
     "-p",
     "supervisor",
     "-p",
@@ -23,6 +23,10 @@ const PRODUCT: [&str; 10] = [
     "nuclio-node",
     "-p",
     "nuclio-shell",
+    "-p",
+    "nuclio-shim-c",
+    "-p",
+    "nuclio-native",
 ];
 const PROGRAMS: [&str; 2] = ["nuclio", "processor"];
 /// Beside the programs in what is handed out.
@@ -56,6 +60,8 @@ const LANGUAGES: [Language; 2] = [
         package: ("nuclio-sdk", &["js", "ts", "json"]),
     },
 ];
+
+const NATIVE: &str = "runtimes/native";
 
 /// Builds with the profile of tests and benchmarks; returns the assembled folder.
 pub fn dev(runner: &Runner) -> Result<PathBuf> {
@@ -119,6 +125,9 @@ fn lay_out(runner: &Runner, built: &Path, folder: &Path) -> Result<()> {
     for program in PROGRAMS {
         place(&built.join(program), &folder.join("bin").join(program))?;
     }
+    place(&built.join("libnuclio.so"), &folder.join("lib/libnuclio.so"))?;
+    place(&runner.root.join("shim/c/nuclio.h"), &folder.join("include/nuclio.h"))?;
+    lay_out_native(runner, built, &folder.join(NATIVE))?;
     for (name, program, files) in PROGRAM_RUNTIMES {
         place(&built.join(program), &folder.join(name).join(program))?;
         for file in files {
@@ -149,6 +158,29 @@ fn lay_out_language(
         wanted.push(to);
     }
     remove_others(&runtime, &wanted)
+}
+
+/// The worker for shared libraries, and the SDK with which users' own cargo builds handlers.
+fn lay_out_native(runner: &Runner, built: &Path, runtime: &Path) -> Result<()> {
+    place(&built.join("nuclio-native-worker"), &runtime.join("worker"))?;
+    for file in ["runtime.toml", "nuclio_handler.h"] {
+        place(&runner.root.join(NATIVE).join(file), &runtime.join(file))?;
+    }
+    let (sdk, to) = (runner.root.join("sdk/rust"), runtime.join("sdk"));
+    let mut wanted = Vec::new();
+    for extension in ["rs", "toml"] {
+        for file in source::files_below(&sdk, extension)? {
+            let copy = to.join(file.strip_prefix(&sdk)?);
+            place(&file, &copy)?;
+            wanted.push(copy);
+        }
+    }
+    for extension in ["rs", "toml"] {
+        for file in source::files_below(&to, extension)?.iter().filter(|f| !wanted.contains(f)) {
+            std::fs::remove_file(file)?;
+        }
+    }
+    Ok(())
 }
 
 /// Copies a file unless the copy is as new. The old one is replaced, not written into: it may run.

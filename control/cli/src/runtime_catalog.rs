@@ -41,6 +41,9 @@ pub struct Runtime {
     pub extensions: Vec<String>,
     #[serde(default)]
     pub shebangs: Vec<String>,
+    /// Files that make the folder they stand in one piece of code, such as `Cargo.toml`.
+    #[serde(default)]
+    pub packages: Vec<String>,
     /// The `nuclio run` flag that names another interpreter, without its dashes.
     #[serde(default)]
     pub interpreter_flag: Option<String>,
@@ -68,6 +71,12 @@ impl Runtime {
 
     fn has_ending_of(&self, name: &str) -> bool {
         self.extensions.iter().any(|ending| ends_with(name, ending))
+            || self.packages.iter().any(|package| package == name)
+    }
+
+    /// The file in a folder that makes it a package of this language.
+    pub fn package_in(&self, folder: &Path) -> Option<PathBuf> {
+        self.packages.iter().map(|name| folder.join(name)).find(|file| file.is_file())
     }
 
     /// "python (.py)"
@@ -246,6 +255,7 @@ mod tests {
             names: words(&["python"]),
             extensions: words(&[".py"]),
             shebangs: words(&["python", "python3"]),
+            packages: Vec::new(),
             interpreter_flag: Some("python".into()),
             programs: false,
         }

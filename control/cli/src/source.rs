@@ -178,6 +178,9 @@ pub fn find_code(
     catalog: &Catalog,
     around: &Surroundings,
 ) -> Result<Code, String> {
+    if let Some(package) = package(path, runtime, catalog) {
+        return Ok(package);
+    }
     let by_programs = runtime.is_some_and(|runtime| runtime.programs).then_some(handler);
     let module = handler.split_once(':').map(|(module, _)| module).or(by_programs);
     let module = module.filter(|m| !m.is_empty());
@@ -219,6 +222,18 @@ pub fn find_code(
         None => catalog.of_file(&shown, &head)?.clone(),
     };
     Ok(Code { path, file, runtime })
+}
+
+/// A folder that is code as a whole, in the language whose package file it holds; not if a handler
+/// of another language is there, whose helper the package then is.
+fn package(path: &Path, runtime: Option<&Runtime>, catalog: &Catalog) -> Option<Code> {
+    let mut languages = catalog.runtimes.iter().filter(|r| runtime.is_none_or(|w| w.id == r.id));
+    let (file, found) = languages.find_map(|r| Some((r.package_in(path)?, r)))?;
+    let mut others = catalog.runtimes.iter().filter(|r| runtime.is_none() && r.id != found.id);
+    if others.any(|other| !candidates(path, Some(other), catalog).is_empty()) {
+        return None;
+    }
+    Some(Code { path: path.to_owned(), file, runtime: found.clone() })
 }
 
 /// `a.b:handler` and `b.py:handler` are both right for `.../b.py`.
@@ -373,6 +388,28 @@ mod tests {
         let dir = folder(files);
         let told: Vec<_> = lines.iter().map(|line| chosen(dir.path(), line)).collect();
         expected.assert_eq(&told.join("\n"));
+    }
+
+    #[test]
+    fn a_package_is_served_as_a_folder_unless_a_handler_is_beside_it() {
+        let native = r#"
+            id = "native"
+            extensions = [".so", ".rs"]
+            packages = ["Cargo.toml"]
+        "#;
+        let mut catalog = catalog();
+        catalog.runtimes.push(toml::from_str(native).unwrap());
+        let found = |files: &[&str]| {
+            let dir = folder(files);
+            let around = Surroundings::made_up(dir.path(), dir.path(), &[]);
+            let code = find_code(dir.path(), "", None, &catalog, &around).unwrap();
+            let path = code.path.strip_prefix(dir.path()).unwrap().display().to_string();
+            (code.runtime.id, path)
+        };
+        let told = |id: &str, path: &str| (id.to_owned(), path.to_owned());
+        assert_eq!(found(&["Cargo.toml", "build.rs", "src/lib.rs"]), told("native", ""));
+        assert_eq!(found(&["Cargo.toml", "handler.py"]), told("python", "handler.py"));
+        assert_eq!(found(&["handler.rs"]), told("native", "handler.rs"));
     }
 
     #[test]

@@ -118,12 +118,11 @@ class Processor:
     def __init__(self, code=HANDLER, spec=None, flags=(), env=None, wrap=(), files=(), **popen):
         # Whether a zygote comes once it serves; its descriptors are part of every census.
         self.forks = popen.pop("forks", True)
-        file = popen.pop("file", "function.py")
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="nuclio-blackbox-"))
         for file in files:
             shutil.copy(file, self.folder)
         # The file with the code; None for a function that is a program on PATH.
-        name = popen.pop("name", file)
+        name = popen.pop("name", popen.pop("file", "function.py"))
         argv = [*wrap, NUCLIO, "run"]
         if name is not None:
             (self.folder / name).write_text(code)
