@@ -39,6 +39,8 @@ pub enum Server {
     Nuclio,
     /// `nuclio run` with the handler that answers `event.body_view`
     NuclioView,
+    /// `nuclio run` with the same handler in Rust
+    NuclioNative,
     GranianWsgi,
     GranianRsgi,
     Socketify,
@@ -53,7 +55,7 @@ impl Server {
     }
 
     pub fn is_nuclio(self) -> bool {
-        matches!(self, Self::Nuclio | Self::NuclioView)
+        matches!(self, Self::Nuclio | Self::NuclioView | Self::NuclioNative)
     }
 
     pub fn is_peer(self) -> bool {
@@ -70,7 +72,7 @@ impl Server {
             Self::GranianWsgi | Self::GranianRsgi => Some("granian"),
             Self::Socketify | Self::SocketifyFuture => Some("socketify"),
             Self::Uvicorn => Some("uvicorn"),
-            Self::Floor | Self::Nuclio | Self::NuclioView => None,
+            Self::Floor | Self::Nuclio | Self::NuclioView | Self::NuclioNative => None,
         }
     }
 
@@ -87,6 +89,7 @@ impl Server {
             }
             Self::Nuclio => nuclio(places, scenario.handler, ports)?,
             Self::NuclioView => nuclio(places, scenario.view_handler, ports)?,
+            Self::NuclioNative => nuclio(places, scenario.native_handler, ports)?,
             Self::GranianWsgi => granian(places, "wsgi", &port),
             Self::GranianRsgi => granian(places, "rsgi", &port),
             Self::Socketify => socketify(places, "callback", &port),
