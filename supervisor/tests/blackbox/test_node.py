@@ -137,9 +137,7 @@ class Forms(NodeCase):
         for reply in replies:
             event_id = reply.body.decode()
             found = wait_until(
-                lambda id=event_id: (
-                    len(found := self.records(event_id=id)) >= 5 and found
-                ),
+                lambda id=event_id: len(found := self.records(event_id=id)) >= 5 and found,
                 lambda id=event_id: f"all records: {self.records(event_id=id)}",
             )
             self.assertEqual(
@@ -171,7 +169,9 @@ class Canaries(NodeCase):
         with Client(self.http) as client:
             for turn in range(40):
                 name = f"{number}-{turn}"
-                body = hashlib.sha256(name.encode()).digest() * (1 + (number * 37 + turn * 101) % 900)
+                body = hashlib.sha256(name.encode()).digest() * (
+                    1 + (number * 37 + turn * 101) % 900
+                )
                 reply = client.ask("POST", f"/echo?name={name}", body, (f"X-Name: {name}",))
                 if (reply.status, reply.get("X-Name"), reply.body) != (200, name, body):
                     return f"{name}: {reply.status} {reply.get('X-Name')} {len(reply.body)} bytes"
@@ -201,7 +201,7 @@ class Canaries(NodeCase):
         with Client(self.http) as client:
             for size in (0, 1, 16384, 16385, 65536, 1 << 20, 3 << 20):
                 body = os.urandom(size)
-                reply = client.ask("POST", "/echo?name=large", body)
+                reply = client.ask("POST", "/echo?name=large", body, ("X-Name: large",))
                 self.assertEqual((reply.status, reply.body == body), (200, True), size)
 
 

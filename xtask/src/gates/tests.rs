@@ -18,8 +18,6 @@ pub fn rust(runner: &Runner) -> Result<()> {
         "supervisor",
         "--exclude",
         "nuclio-python",
-        "--exclude",
-        "nuclio-node",
     ];
     let mut others = runner.cargo(without);
     let others = runner.run(with_tools(runner, &mut others));
