@@ -30,6 +30,7 @@
 
 mod batch;
 mod event;
+mod fields;
 mod log;
 mod reply;
 mod sending;
@@ -37,9 +38,11 @@ mod stream;
 mod worker;
 
 pub use event::{Body, Event, id_of};
+pub use fields::{Extra, extra, header_fault};
 pub use log::{Level, Origin};
 pub use reply::{HeadBlock, Reply, ReplyBody};
 pub use rings::abi;
 pub use rings::attach::{Offer, TriggerOffer};
+pub use rings::os::monotonic_ns;
 pub use sending::Sending;
 pub use worker::{Down, ShimError, Worker};

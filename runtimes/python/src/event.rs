@@ -14,9 +14,9 @@ use pyo3::types::PyBytes;
 use pyo3::{PyTraverseError, PyVisit, intern};
 use rings::abi::{EventHeader, event_flag};
 use rings::header::EventView;
-use shim::Body;
+use shim::{Body, Extra, extra};
 
-use crate::fields::{Extra, extra, percent_decoded};
+use crate::fields::percent_decoded;
 use crate::hold::{Hold, Pin};
 use crate::render::sdk_function;
 use crate::strings::{self, string};
