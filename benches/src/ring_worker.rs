@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use command_fds::{CommandFdExt, FdMapping};
@@ -86,9 +87,11 @@ impl RingWorker {
     }
 
     /// Nanoseconds of CPU an event, of all the worker's threads, with so many in flight.
-    pub fn time(&mut self, events: u32, in_flight: u32) -> Result<f64> {
+    /// `pause` = how long nothing comes after each answer: with one in flight the worker then sleeps
+    /// and is woken for each event.
+    pub fn time(&mut self, events: u32, in_flight: u32, pause: Duration) -> Result<f64> {
         let before = self.cpu_ns()?;
-        self.serve(events, in_flight.min(IN_FLIGHT))?;
+        self.serve(events, in_flight.min(IN_FLIGHT), pause)?;
         Ok((self.cpu_ns()? - before) as f64 / f64::from(events))
     }
 
@@ -102,11 +105,13 @@ impl RingWorker {
         Ok(sum)
     }
 
-    fn serve(&mut self, events: u32, in_flight: u32) -> Result<()> {
+    fn serve(&mut self, events: u32, in_flight: u32, pause: Duration) -> Result<()> {
         let (mut sent, mut answered) = (0, 0);
         let mut spin = Spin::default();
+        let mut quiet_until = None;
         while answered < events {
-            while sent < events && sent - answered < in_flight {
+            let quiet = quiet_until.is_some_and(|until| Instant::now() < until);
+            while !quiet && sent < events && sent - answered < in_flight {
                 // Tag and generation, as the processor's in-flight table gives them out.
                 self.next += 1;
                 let (tag, generation) = (self.next % TAGS, self.next / TAGS + 1);
@@ -123,6 +128,7 @@ impl RingWorker {
                 self.end.release_block(response.block)?;
                 answered += 1;
                 spin = Spin::default();
+                quiet_until = (!pause.is_zero()).then(|| Instant::now() + pause);
             }
             self.end.release_entries();
             spin.again()?;

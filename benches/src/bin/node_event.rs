@@ -1,11 +1,12 @@
 //! What one event costs a Node worker in CPU, by how many are in flight.
 //!
-//! This program is the processor, as in `python_event`. With one in flight the worker sleeps and is
-//! woken between events, so the bell and libuv are in that figure; with more they are shared.
+//! This program is the processor, as in `python_event`. With one in flight and a pause after each answer
+//! the worker sleeps and is woken for each, so the bell and libuv are in that figure.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use benches::pin::{core_count, pin_this_thread};
@@ -13,9 +14,16 @@ use benches::ring_worker::{IN_FLIGHT, RingWorker};
 use benches::stats::{median, range};
 use clap::Parser;
 
+/// One in flight, and long enough nothing after each that the worker sleeps: what a wake-up costs.
+const WOKEN: u32 = 0;
+const PAUSE: Duration = Duration::from_micros(100);
+/// A wake-up takes its time.
+const EVENTS_PER_WOKEN: u32 = 20;
+
 /// A handler, events in flight, and how many microseconds an event may cost; no target where none
 /// was set.
-const CASES: [(&str, u32, Option<f64>); 6] = [
+const CASES: [(&str, u32, Option<f64>); 7] = [
+    ("empty", WOKEN, None),
     ("empty", 1, Some(2.5)),
     ("empty", 8, Some(1.0)),
     ("empty", IN_FLIGHT, Some(1.0)),
@@ -62,7 +70,10 @@ fn main() -> Result<()> {
     let mut times = vec![Vec::new(); CASES.len()];
     for turn in 0..=args.turns {
         for (number, worker) in workers.iter_mut().enumerate() {
-            let ns = worker.time(args.events, CASES[number].1)?;
+            let ns = match CASES[number].1 {
+                WOKEN => worker.time(args.events / EVENTS_PER_WOKEN, 1, PAUSE)?,
+                in_flight => worker.time(args.events, in_flight, Duration::ZERO)?,
+            };
             // The first turn has the code compiled.
             if turn > 0 {
                 times[number].push(ns);
@@ -72,7 +83,11 @@ fn main() -> Result<()> {
     for ((name, in_flight, limit), times) in CASES.iter().zip(&times) {
         let (least, most) = range(times);
         let us = median(times) / 1e3;
-        print!("{name:12} {in_flight:3} in flight {us:8.2} us");
+        let what = match *in_flight {
+            WOKEN => "woken for each".to_owned(),
+            in_flight => format!("{in_flight} in flight"),
+        };
+        print!("{name:12} {what:14} {us:8.2} us");
         print!(" [{:.2}-{:.2}]", least / 1e3, most / 1e3);
         match limit {
             Some(limit) if us <= *limit => println!("   target {limit}: met"),

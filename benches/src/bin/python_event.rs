@@ -8,6 +8,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use benches::pin::{core_count, pin_this_thread, pinned};
@@ -63,7 +64,7 @@ fn main() -> Result<()> {
     for turn in 0..=args.turns {
         let mut of_turn = vec![floor.time(args.events)?];
         for worker in &mut workers {
-            of_turn.push(worker.time(args.events, IN_FLIGHT)?);
+            of_turn.push(worker.time(args.events, IN_FLIGHT, Duration::ZERO)?);
         }
         // The first turn warms caches and the adaptive interpreter.
         if turn > 0 {

@@ -1,8 +1,9 @@
 //! Wakes Node's event loop when the bell rings: libuv polls the bell's descriptor itself.
 //!
 //! A `net.Socket` on the descriptor needs no unsafe code but runs the whole of Node's streams at
-//! each ring, and a thread with a threadsafe function pays two switches of threads more. libuv's
-//! poll handle costs one `epoll_wait` and one `read`, which each worker needs anyway.
+//! each ring: 56 microseconds of CPU for an event with a wake-up against 43 here, on a busy machine
+//! (`node_event`, "woken for each"). A thread with a threadsafe function pays two switches of
+//! threads more. libuv's poll handle adds one `read` to what Node does anyway.
 //!
 //! Unsafe code is confined to this file. What it rests on: `uv_poll_*` and `uv_handle_size` are part
 //! of libuv's stable interface, which Node exports; the handle's memory is as large as libuv says
