@@ -3,8 +3,8 @@
     benches/shell.py DIST SPAWN_FLOOR
 
 DIST is the folder with bin/nuclio and runtimes; SPAWN_FLOOR the program of that name. Prints JSON:
-CPU and wall microseconds an event of worker and program together, for one client that waits for each
-reply. Nothing is left running.
+CPU and wall microseconds an event of worker and program together, for one client that waits for
+each reply. Nothing is left running.
 """
 
 import http.client
@@ -23,7 +23,7 @@ RESIDENT_EVENTS = 30000
 LIMIT_S = 60
 TICKS = os.sysconf("SC_CLK_TCK")
 PLAIN = "#!/bin/sh\necho hello\n"
-RESIDENT = "#!/bin/sh\nwhile read -r line; do echo '{\"body\":\"hello\"}'; done\n"
+RESIDENT = '#!/bin/sh\nwhile read -r line; do echo \'{"body":"hello"}\'; done\n'
 
 
 def ticks(pid, reaped):
@@ -32,7 +32,9 @@ def ticks(pid, reaped):
 
 
 def children(pid):
-    return [int(text) for text in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [
+        int(text) for text in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    ]
 
 
 def measure(dist, script, config, events):
@@ -43,7 +45,15 @@ def measure(dist, script, config, events):
         body = {"apiVersion": "nuclio.io/v1", "kind": "Function", "metadata": {"name": "f"}}
         pathlib.Path(folder, "f.yaml").write_text(json.dumps({**body, "spec": config}))
         env = {"PATH": os.environ["PATH"], "NUCLIO_STATE_DIR": folder, "PORT": "0"}
-        argv = [f"{dist}/bin/nuclio", "run", "function.sh", "-f", "f.yaml", "--admin", "127.0.0.1:0"]
+        argv = [
+            f"{dist}/bin/nuclio",
+            "run",
+            "function.sh",
+            "-f",
+            "f.yaml",
+            "--admin",
+            "127.0.0.1:0",
+        ]
         with subprocess.Popen(argv, cwd=folder, env=env, stdout=subprocess.PIPE) as processor:
             try:
                 line = processor.stdout.readline().decode()
@@ -76,7 +86,10 @@ def drive(pid, port, events):
     wall = time.monotonic() - began
     spent = ticks(worker, True) + sum(ticks(program, True) for program in programs) - before
     connection.close()
-    return {"cpu_us": round(spent / TICKS / events * 1e6, 2), "wall_us": round(wall / events * 1e6, 2)}
+    return {
+        "cpu_us": round(spent / TICKS / events * 1e6, 2),
+        "wall_us": round(wall / events * 1e6, 2),
+    }
 
 
 def children_of(pid):

@@ -38,7 +38,22 @@ quick) sleep 0.05; echo "$NUCLIO_EVENT_ID" ;;
 *) exec cat ;;
 esac
 """
-HOSTILE = ["; id", "$(id)", "`id`", "| id", "&& id", "'", '"', "\\", "*", "~", "$PATH", "--", "-x", "#"]
+HOSTILE = [
+    "; id",
+    "$(id)",
+    "`id`",
+    "| id",
+    "&& id",
+    "'",
+    '"',
+    "\\",
+    "*",
+    "~",
+    "$PATH",
+    "--",
+    "-x",
+    "#",
+]
 
 
 class ShellCase(ProcessorCase):
@@ -232,7 +247,9 @@ class DeadlineOfOne(Deadline):
 
 
 class Separate(ShellCase):
-    spec = {"runtimeAttributes": {"stderr": "separate", "clientArguments": False, "arguments": ["a b"]}}
+    spec = {
+        "runtimeAttributes": {"stderr": "separate", "clientArguments": False, "arguments": ["a b"]}
+    }
 
     def test_errors_are_records_of_their_event(self):
         reply = self.ask("/exit/0", b"")
@@ -254,7 +271,9 @@ class ProgramOnPath(unittest.TestCase):
 
     def test_jq_is_a_function(self):
         refuse_skip("jq")
-        http = self.serve(["--handler", "jq", "--runtime-arg", "-c", "--runtime-arg", ".a | map(. + 1)"])
+        http = self.serve(
+            ["--handler", "jq", "--runtime-arg", "-c", "--runtime-arg", ".a | map(. + 1)"]
+        )
         reply = ask(http, "POST", "/", b'{"a": [1, 2]}')
         self.assertEqual((reply.status, reply.body), (200, b"[2,3]\n"))
         reply = ask(http, "POST", "/", b"{")
@@ -262,7 +281,10 @@ class ProgramOnPath(unittest.TestCase):
         self.assertIn(b"exit status", reply.body)
 
     def test_what_is_no_program_is_told(self):
-        for flags in (["--handler", "no-such-program"], ["--runtime", "shell", "--handler", "x; id"]):
+        for flags in (
+            ["--handler", "no-such-program"],
+            ["--runtime", "shell", "--handler", "x; id"],
+        ):
             processor = Processor(file=None, flags=flags)
             with processor:
                 self.assertEqual(processor.wait_end(), 2)
@@ -284,7 +306,9 @@ class ProgramOnPath(unittest.TestCase):
             self.assertIn("--runtime-arg: the runtime is python", processor.stderr())
 
 
-RESIDENT = f"#!{PYTHON} -S\n" + """
+RESIDENT = (
+    f"#!{PYTHON} -S\n"
+    + """
 import base64, json, os, sys, time
 
 def say(reply):
@@ -322,8 +346,11 @@ for line in sys.stdin:
     else:
         say({"id": event["id"], "body": event.get("body", "")})
 """
+)
 
-COUNTED = f"#!{PYTHON} -S\n" + """
+COUNTED = (
+    f"#!{PYTHON} -S\n"
+    + """
 import os, sys
 
 read, write = sys.stdin.buffer, sys.stdout.buffer
@@ -342,6 +369,7 @@ while line := read.readline():
     write.write(b"pardon\\n" if word == b"noise" else b"%d\\n%b" % (len(reply), reply))
     write.flush()
 """
+)
 
 
 class Resident(ShellCase):
@@ -450,7 +478,11 @@ class Counted(ShellCase):
         self.assertIn("\nx-a: b", head)
 
     def test_broken_replies_fail_one_event(self):
-        for path, told in (("/exit", "exit status 3"), ("/noise", "no length"), ("/wrong", "empty")):
+        for path, told in (
+            ("/exit", "exit status 3"),
+            ("/noise", "no length"),
+            ("/wrong", "empty"),
+        ):
             reply = self.ask(path, b"")
             self.assertEqual(reply.status, 500)
             self.assertIn(told, reply.body.decode())
