@@ -205,6 +205,33 @@ class Canaries(NodeCase):
                 self.assertEqual((reply.status, reply.body == body), (200, True), size)
 
 
+class LargeReplies(NodeCase):
+    """Replies that wait for room use up rings of the bell that libuv has seen already."""
+
+    # Answers where libuv tells of its threads, which it does beside the bell in one turn.
+    code = """
+const random = require('node:util').promisify(require('node:crypto').randomBytes)
+exports.handler = async (context, event) => {
+  if (event.path === '/ok') return 'ok'
+  await random(64)
+  return Buffer.alloc(Number(event.path.slice(1)), 'x')
+}
+"""
+    # Six do not fit into a worker's memory, nor into what the processor buffers.
+    large, larges, smalls, rounds = 20_000_000, 6, 300, 4
+
+    def test_among_many_small_ones(self):
+        sizes = [self.large] * self.larges + [64] * self.smalls
+        # Spread, so that small ones are polled inside large ones and behind them.
+        spread = sizes[:: self.larges] + [s for i, s in enumerate(sizes) if i % self.larges]
+        with concurrent.futures.ThreadPoolExecutor(24) as pool:
+            for _ in range(self.rounds):
+                for size, body in zip(
+                    spread, pool.map(lambda s: self.ask("GET", f"/{s}").body, spread), strict=True
+                ):
+                    self.assertEqual((len(body), body.strip(b"x")), (size, b""))
+
+
 class Deadlines(NodeCase):
     """The client is told in time; handlers that never end harm nobody."""
 
