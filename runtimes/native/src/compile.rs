@@ -39,9 +39,30 @@ pub fn library_of(code: &Path) -> Result<PathBuf, Refusal> {
     } else if let Some(manifest) = package_of(code) {
         manifest
     } else {
-        write_manifest(code, &sdk, &own)?
+        let manifest = write_manifest(code, &sdk, &own)?;
+        let built = build(&manifest, &sdk, &own.join("target"));
+        return built.map_err(|refusal| with_block_hint(refusal, code));
     };
     build(&manifest, &sdk, &own.join("target"))
+}
+
+/// The compiler tells of `cargo add`, for which a file alone has no place.
+fn with_block_hint(mut refusal: Refusal, code: &Path) -> Refusal {
+    if let Some(name) = missing_crate(&refusal.text) {
+        refusal.text = format!(
+            "{}\n{} alone has no Cargo.toml: name the crate in the first comment of the file:\n\
+             //! ```cargo\n//! [dependencies]\n//! {name} = \"*\"\n//! ```",
+            refusal.text,
+            code.display()
+        );
+    }
+    refusal
+}
+
+/// The crate that the compiler did not find.
+fn missing_crate(words: &str) -> Option<&str> {
+    let (_, rest) = words.split_once("or unlinked crate `")?;
+    rest.split_once('`').map(|(name, _)| name)
 }
 
 /// The package that `src/lib.rs` is the root of: then its own manifest counts.
@@ -218,6 +239,13 @@ mod tests {
         assert_eq!(block_of(source), "[dependencies]\nregex = \"1\"\n");
         assert_eq!(block_of("fn main() {}\n"), "");
         assert_eq!(block_of("//! ```cargo\n//! [a]"), "[a]\n");
+    }
+
+    #[test]
+    fn a_missing_crate_is_named() {
+        let words = "  | ^^^^^ use of unresolved module or unlinked crate `serde`\n";
+        assert_eq!(missing_crate(words), Some("serde"));
+        assert_eq!(missing_crate("error: expected `;`"), None);
     }
 
     #[test]

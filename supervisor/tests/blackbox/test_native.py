@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import tempfile
 import textwrap
@@ -30,6 +31,11 @@ fn start(context: &Context) -> Result<()> {
     Ok(())
 }
 
+fn deeper(depth: usize) -> usize {
+    let page = std::hint::black_box([depth; 512]);
+    if depth == usize::MAX { 0 } else { deeper(depth + 1) + page[depth % 512] }
+}
+
 #[handler]
 fn any_name(context: &Context, event: Event) -> Result<Response> {
     Ok(match &*event.path() {
@@ -40,6 +46,9 @@ fn any_name(context: &Context, event: Event) -> Result<Response> {
         "/init" => Response::text(READY.get().cloned().unwrap_or_default()),
         "/panic" => panic!("on purpose"),
         "/abort" => std::process::abort(),
+        "/exit" => std::process::exit(3),
+        "/segfault" => Response::bytes(vec![unsafe { std::ptr::null::<u8>().read_volatile() }]),
+        "/overflow" => Response::text(deeper(event.body().len()).to_string()),
         "/error" => return Err("x".parse::<u8>().unwrap_err().into()),
         "/teapot" => return Err(Error::status(418, "short and stout")),
         "/retry" => return Err(Error::retry(Duration::from_secs(5))),
@@ -167,9 +176,17 @@ class Rust(Cache):
         self.assertEqual(self.processor.worker_pids(), pids)
         wait_until(lambda: "many.rs:" in self.processor.stderr(), "the place of the panic")
 
-    def test_an_abort_costs_a_worker_and_no_more(self):
-        self.assertEqual(self.ask("/abort").status, 502)
-        self.assertEqual(self.ask("/echo", b"next").body, b"next")
+    def test_a_death_costs_a_worker_and_no_more(self):
+        for path in ("/abort", "/exit", "/segfault", "/overflow"):
+            with self.subTest(path):
+                self.assertEqual(self.ask(path).status, 502)
+                self.assertEqual(self.ask("/echo", b"next").body, b"next")
+
+    def test_a_killed_worker_is_replaced(self):
+        (pid,) = self.processor.worker_pids()
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: self.processor.worker_pids() not in ([], [pid]), "another worker")
+        self.assertEqual(self.ask("/echo", b"again").body, b"again")
 
     def test_errors_have_their_words(self):
         seen = {
@@ -337,6 +354,11 @@ class Wrong(Cache):
         said = self.said("fn torn( {", "torn.rs")
         self.assertIn("the build failed", said)
         self.assertIn("--> DIR/torn.rs:1:", said)
+
+    def test_a_crate_that_is_not_there(self):
+        said = self.said("use serde::Serialize;\n", "lacks.rs")
+        self.assertIn("unlinked crate `serde`", said)
+        self.assertIn('//! serde = "*"', said)
 
     def test_an_attribute_in_the_wrong_place(self):
         said = self.said("#[nuclio_sdk::handler]\nstruct X;", "odd.rs")

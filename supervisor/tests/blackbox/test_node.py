@@ -250,6 +250,78 @@ class Deadlines(NodeCase):
         self.assertEqual(self.processor.worker_pids(), pids)
 
 
+class Ends(NodeCase):
+    """What ends or blocks the process costs its own events; the next ones are served."""
+
+    code = """
+const deeper = () => deeper() + 1
+const ways = {
+  '/ok': () => 'ok',
+  '/spin': () => { for (;;); },
+  '/abort': () => process.abort(),
+  '/exit': () => process.reallyExit(5),
+  '/signal': () => process.kill(process.pid, 'SIGTERM') && new Promise(() => {}),
+  '/deep': () => deeper(),
+  '/memory': () => { const all = []; for (;;) all.push(new Array(1e6).fill(all.length)) },
+}
+exports.handler = (context, event) => ways[event.path]()
+"""
+    spec = {
+        "eventTimeout": "3s",
+        "env": [{"name": "NODE_OPTIONS", "value": "--max-old-space-size=64"}],
+        "triggers": http_trigger(),
+    }
+    keeps_workers = False
+
+    def test_a_stack_that_overflows_is_an_error(self):
+        pids = self.processor.worker_pids()
+        reply = self.ask("POST", "/deep")
+        self.assertEqual((reply.status, reply.body.split(b":")[0]), (500, b"RangeError"))
+        self.assertEqual(self.processor.worker_pids(), pids)
+
+    def test_a_death_costs_its_event(self):
+        for path in ("/abort", "/exit", "/signal", "/memory"):
+            with self.subTest(path):
+                self.assertEqual(self.ask("POST", path).status, 502)
+                self.assertEqual(self.ask("GET", "/ok").body, b"ok")
+
+    def test_a_handler_that_never_gives_the_thread_back(self):
+        pids = self.processor.worker_pids()
+        reply = self.ask("POST", "/spin")
+        self.assertEqual((reply.status, json.loads(reply.body)["error"]), (408, "handler timed out"))
+        self.assertEqual(self.ask("GET", "/ok").body, b"ok")
+        wait_until(lambda: not is_alive(pids[0]), "its worker was replaced")
+
+
+class Watched(NodeCase):
+    """`--watch`: saved code serves, broken code does not."""
+
+    code = "exports.handler = () => 'first'"
+    flags = ("--watch",)
+    keeps_workers = False
+
+    def test_saves(self):
+        def save(text):
+            (self.processor.folder / self.file).write_text(text)
+
+        def served():
+            return self.ask("GET", "/").body
+
+        self.assertEqual(served(), b"first")
+        for broken, told in (
+            ("exports.handler = (", "SyntaxError"),
+            ("require('no-such-package')", "npm install no-such-package"),
+            ("process.exit(3)", "process.exit(3)"),
+        ):
+            before = len(self.records(text="reload failed"))
+            save(broken)
+            wait_until(lambda b=before: len(self.records(text="reload failed")) > b, told)
+            self.assertIn(told, self.records(text="reload failed")[-1]["message"])
+            self.assertEqual(served(), b"first")
+        save("exports.handler = async () => 'mended'")
+        wait_until(lambda: served() == b"mended", "the saved code serves")
+
+
 @unittest.skipUnless(shutil.which("node"), "there is no node on PATH")
 class Refusals(unittest.TestCase):
     """Code that cannot be served: one sentence, and an exit code that says whose fault it is."""

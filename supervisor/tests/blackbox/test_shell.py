@@ -4,6 +4,7 @@ import concurrent.futures
 import hashlib
 import json
 import os
+import signal
 import unittest
 
 from desk import refuse_skip
@@ -33,6 +34,8 @@ early) head -c 3000000 /dev/zero; wc -c ;;
 leaves) sleep 300 & echo $! ;;
 never) echo $$ > "$NOTES"; sleep 300 & echo $! >> "$NOTES"; wait ;;
 killed) kill -9 $$ ;;
+torn) exec sh -c 'if then' ;;
+missing) no-such-program-here ;;
 big/*) head -c "$rest" /dev/zero ;;
 quick) sleep 0.05; echo "$NUCLIO_EVENT_ID" ;;
 *) exec cat ;;
@@ -174,6 +177,33 @@ class Exec(ShellCase):
         )
         self.wait_record("exit status 3")
 
+    def test_a_mistake_in_the_script_is_a_500_with_the_shells_words(self):
+        for path, code, told in (("/torn", 2, b"Syntax error"), ("/missing", 127, b"not found")):
+            reply = self.ask(path, b"")
+            self.assertEqual(reply.status, 500)
+            self.assertIn(b"Error: exit status %d\n" % code, reply.body)
+            self.assertIn(told.lower(), reply.body.lower())
+
+    def test_a_script_that_is_gone_is_a_500(self):
+        script = self.processor.folder / self.name
+        away = script.with_name("away.sh")
+        script.rename(away)
+        try:
+            reply = self.ask("/", b"x")
+        finally:
+            away.rename(script)
+        self.assertEqual(reply.status, 500)
+        self.assertIn(b"cannot be started", reply.body)
+        self.assertEqual(self.ask("/", b"well").body, b"well")
+
+    def test_large_replies_among_small_ones(self):
+        # Six do not fit into the worker's memory; the small ones ring meanwhile.
+        sizes = [20_000_000 if turn % 10 == 0 else 64 for turn in range(60)]
+        with concurrent.futures.ThreadPoolExecutor(24) as pool:
+            for _ in range(3):
+                replies = pool.map(lambda size: self.ask(f"/big/{size}", b""), sizes)
+                self.assertEqual([len(reply.body) for reply in replies], sizes)
+
     def test_a_killed_program_is_a_500(self):
         reply = self.ask("/killed", b"")
         self.assertEqual(reply.status, 500)
@@ -244,6 +274,25 @@ class DeadlineOfOne(Deadline):
 
     def test_the_group_is_killed_and_the_worker_stays(self):
         self.assert_group_is_killed()
+
+
+class WorkerDeath(ShellCase):
+    """A worker that is killed takes its programs along."""
+
+    keeps_workers = False
+    spec = {"env": [{"name": "NOTES", "value": "notes"}], "triggers": http_trigger({})}
+
+    def test_its_programs_go_with_it(self):
+        notes = self.processor.folder / "notes"
+        (worker,) = self.processor.worker_pids()
+        with Client(self.http) as client:
+            client.send(b"POST /never HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+            wait_until(lambda: notes.exists() and len(notes.read_text().split()) == 2, "it runs")
+            os.kill(worker, signal.SIGKILL)
+            self.assertEqual(client.reply().status, 502)
+        for pid in map(int, notes.read_text().split()):
+            wait_until(lambda pid=pid: not is_alive(pid), f"{pid} is gone")
+        self.assertEqual(self.ask("/", b"well").body, b"well")
 
 
 class Separate(ShellCase):
