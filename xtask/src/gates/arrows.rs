@@ -43,7 +43,7 @@ struct Ban {
     why: &'static str,
 }
 
-const BANS: [Ban; 12] = [
+const BANS: [Ban; 13] = [
     Ban { from: "rings", never: OURS, why: "a leaf: memory and wire, no policy" },
     Ban { from: "spec", never: OURS, why: "a leaf: words and checks, no I/O" },
     Ban { from: "supervisor", never: &["shim", "cli", "kube"], why: "it starts workers, is none" },
@@ -54,6 +54,7 @@ const BANS: [Ban; 12] = [
     Ban { from: "nuclio-python", never: WORKER_BANS, why: "it runs in the user's interpreter" },
     Ban { from: "nuclio-node", never: WORKER_BANS, why: "it runs in the user's Node" },
     Ban { from: "nuclio-shell", never: WORKER_BANS, why: "a worker, and no part of the processor" },
+    Ban { from: "nuclio-conformance", never: KIT_BANS, why: "a processor of its own, by docs/abi" },
     Ban { from: "cli", never: &["rings", "supervisor"], why: "it never touches a ring" },
     Ban { from: "xtask", never: OURS, why: "chores must not depend on what they build" },
 ];
@@ -68,6 +69,7 @@ const OURS: &[&str] = &[
     "nuclio-shell",
     "cli",
 ];
+const KIT_BANS: &[&str] = &["shim", "spec", "supervisor", "tokio", "cli"];
 const WORKER_BANS: &[&str] = &["spec", "supervisor", "tokio", "cli"];
 
 /// A word that must not stand in the code of a folder or file.
@@ -178,7 +180,7 @@ impl Graph {
         for name in &self.ours {
             let direct = self.needs.get(name);
             if direct.is_some_and(|needs| needs.contains("anyhow"))
-                && !["cli", "xtask", "benches"].contains(&name.as_str())
+                && !["cli", "xtask", "benches", "nuclio-conformance"].contains(&name.as_str())
             {
                 findings.push(format!("{name} -> anyhow: an error of the product has a type"));
             }
