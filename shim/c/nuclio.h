@@ -139,10 +139,10 @@ typedef struct {
     uint64_t claim;
     // With EVENT; yours until it is answered without `keep`, or released.
     nuclio_event *event;
-    // With EVENT: so many of the next ones are of the same batch. Each is answered by itself.
+    // With EVENT: events of its batch, each of which is answered by itself; 0 = it is in none.
+    uint32_t batch;
+    // With EVENT: so many of the next ones are of the same batch.
     uint32_t more;
-    // Zero.
-    uint32_t reserved;
 } nuclio_down;
 
 // The numbers of an event.
@@ -279,6 +279,27 @@ int32_t nuclio_event_body_piece(const nuclio_event *event, uint32_t index, nucli
 // Answers an event. Unless `keep` is set the event is gone afterwards, whatever the result is but
 // NUCLIO_INVALID. May wait until the processor gives memory for a large body.
 int32_t nuclio_reply(nuclio_worker *worker, nuclio_event *event, const nuclio_answer *reply);
+
+// Begins an answer whose length is not known; its body is not looked at. NUCLIO_NONE if there is no
+// room: nuclio_take_controls, and once more. As with nuclio_reply the event is then gone, unless
+// `keep` is set; pieces and the end go by its claim.
+int32_t nuclio_stream_begin(nuclio_worker *worker, nuclio_event *event, const nuclio_answer *reply);
+
+// Sends what there is room for of `piece`; `*sent` = how many bytes that was. NUCLIO_NONE if it was
+// none: nuclio_take_controls, and once more. A client that has left is told by
+// nuclio_is_cancelled.
+int32_t nuclio_stream_piece(nuclio_worker *worker,
+                            uint64_t claim,
+                            const nuclio_bytes *piece,
+                            size_t *sent);
+
+// Ends an answer in pieces; `broken` = 1 if the client must not take it for whole.
+int32_t nuclio_stream_end(nuclio_worker *worker, uint64_t claim, int32_t broken);
+
+// For a stream that must wait: works off what has come down but events, which nuclio_poll gives
+// later. NUCLIO_OK if there was something; NUCLIO_NONE if the bell must be waited for, by
+// nuclio_sleep or by an event loop and nuclio_take_ring.
+int32_t nuclio_take_controls(nuclio_worker *worker);
 
 // Gives an event back that was answered with `keep`.
 int32_t nuclio_release(nuclio_worker *worker, nuclio_event *event);

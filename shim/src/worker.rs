@@ -90,6 +90,8 @@ pub struct Worker {
     took_inside: bool,
     /// Begun events that [`Worker::poll_each`] has not handed out yet; bounded by a batch.
     of_batch: VecDeque<Event>,
+    /// Events of the batch that [`Worker::poll_each`] hands out; 0 for none.
+    batch_size: usize,
 }
 
 impl Worker {
@@ -111,6 +113,7 @@ impl Worker {
             without_block: HashSet::new(),
             took_inside: false,
             of_batch: VecDeque::new(),
+            batch_size: 0,
         };
         Ok((worker, offer))
     }
@@ -159,8 +162,12 @@ impl Worker {
     /// As [`Worker::poll`] for runtimes that handle one event at a time: a batch comes event by event.
     pub fn poll_each(&mut self) -> Result<Option<Down>, ShimError> {
         if self.of_batch.is_empty() {
+            self.batch_size = 0;
             match self.poll()? {
-                Some(Down::Batch(events)) => self.of_batch.extend(events),
+                Some(Down::Batch(events)) => {
+                    self.batch_size = events.len();
+                    self.of_batch.extend(events);
+                }
                 down => return Ok(down),
             }
         }
@@ -170,9 +177,10 @@ impl Worker {
         }))
     }
 
-    /// How many events of the batch at hand [`Worker::poll_each`] will still hand out.
-    pub fn batch_rest(&self) -> usize {
-        self.of_batch.len()
+    /// Of the batch whose event [`Worker::poll_each`] gave last: how many events it has, 0 for no
+    /// batch, and how many of them are still to come.
+    pub fn batch_at_hand(&self) -> (usize, usize) {
+        (self.batch_size, self.of_batch.len())
     }
 
     pub(crate) fn next_entry(&mut self) -> Result<Option<(u32, Entry)>, ShimError> {

@@ -46,7 +46,7 @@ struct Language {
     package: (&'static str, &'static [&'static str]),
 }
 
-const LANGUAGES: [Language; 2] = [
+const LANGUAGES: [Language; 3] = [
     Language {
         folder: PYTHON,
         library: ("lib_nuclio.so", "_nuclio.abi3.so"),
@@ -58,6 +58,13 @@ const LANGUAGES: [Language; 2] = [
         library: ("libnuclio_node.so", "nuclio.node"),
         files: &["runtime.toml", "worker.js"],
         package: ("nuclio-sdk", &["js", "ts", "json"]),
+    },
+    Language {
+        folder: "runtimes/ruby",
+        // The C door beside it: the folder works wherever it is copied to.
+        library: ("libnuclio.so", "libnuclio.so"),
+        files: &["runtime.toml", "worker.rb"],
+        package: ("nuclio", &["rb"]),
     },
 ];
 
@@ -203,7 +210,7 @@ fn place(from: &Path, to: &Path) -> Result<()> {
 
 /// Removes what an earlier build left and this one no longer has.
 fn remove_others(folder: &Path, wanted: &[PathBuf]) -> Result<()> {
-    for extension in ["py", "pyi", "typed", "so", "toml", "js", "ts", "json", "node"] {
+    for extension in ["py", "pyi", "typed", "so", "toml", "js", "ts", "json", "node", "rb"] {
         for file in source::files_below(folder, extension)? {
             if !wanted.contains(&file) {
                 std::fs::remove_file(&file)?;

@@ -10,7 +10,8 @@ pub const FACT: Duration = Duration::from_secs(30);
 pub const END: Duration = Duration::from_secs(10);
 /// A cancelled event must end within the grace that the processor gives (10 %, at least 1 s).
 pub const CANCEL: Duration = Duration::from_secs(3);
-/// While log records are left unread the log cannot be armed: then the kit looks this often.
+/// While log records are left unread, or the submission ring is full, nobody rings: then the kit looks
+/// this often.
 pub const LOOK: Duration = Duration::from_millis(2);
 /// Events in flight that a worker is offered: the default of `maxInflight`.
 pub const IN_FLIGHT: u32 = 64;

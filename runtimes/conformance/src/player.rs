@@ -63,6 +63,8 @@ pub struct Player {
     /// Off: pieces are kept, as for a client that does not read.
     pub gives_credits: bool,
     kept: VecDeque<(u64, Block)>,
+    /// Credits fill the submission ring; its places come back without a ring of the bell.
+    waits_for_room: bool,
 }
 
 impl Player {
@@ -109,6 +111,7 @@ impl Player {
             reads_logs: true,
             gives_credits: true,
             kept: VecDeque::new(),
+            waits_for_room: false,
         };
         player.wait_for("READY or INIT_FAILED", READY, |player| player.loaded.is_some())?;
         Ok(player)
@@ -156,6 +159,12 @@ impl Player {
         let claim = u64::from(*generation) << 32 | u64::from(tag);
         let written = write_event(&mut self.slots, ask, realtime_ns())?;
         let entry = Entry { claim, flags, ..written.entry };
+        if self.end.event_room()? == 0 {
+            self.waits_for_room = true;
+            let has_room = |player: &mut Self| player.end.event_room().is_ok_and(|room| room > 0);
+            self.wait_for("room in the submission ring", FACT, has_room)?;
+            self.waits_for_room = false;
+        }
         self.end.push_event(&entry)?.context("the submission ring has no room for events")?;
         let open = Open { written, growing: None, is_answered: false, is_released: false };
         self.open.insert(claim, open);
@@ -239,7 +248,8 @@ impl Player {
 
     fn sleep(&mut self, left: Duration) -> Result<()> {
         // An unread log cannot be armed.
-        let most = if self.reads_logs { left } else { left.min(LOOK) };
+        let looks = self.waits_for_room || !self.reads_logs;
+        let most = if looks { left.min(LOOK) } else { left };
         if self.reads_logs && !self.end.arm() {
             return Ok(());
         }

@@ -230,8 +230,8 @@ pub extern "C" fn nuclio_poll(worker: *mut Worker, down: *mut Down) -> i32 {
             return Err(Trouble::Invalid("the place for the result is null"));
         }
         let Some(next) = worker.inner.poll_each()? else { return Ok(NUCLIO_NONE) };
-        let more = u32::try_from(worker.inner.batch_rest()).unwrap_or(u32::MAX);
-        let mut out = Down { more, ..Down::default() };
+        let (batch, more) = worker.inner.batch_at_hand();
+        let mut out = Down { batch: batch as u32, more: more as u32, ..Down::default() };
         match next {
             shim::Down::Event(inner) => {
                 out.kind = NUCLIO_DOWN_EVENT;
@@ -414,26 +414,11 @@ pub extern "C" fn nuclio_reply(worker: *mut Worker, event: *mut Event, reply: *c
         let form = at(reply, "reply is null")?;
         let head = head_of(form)?;
         let body = form.body.get()?;
-        if !(100..=599).contains(&form.status) && form.status != 0 {
-            return Err(Trouble::Invalid("a status is 100 to 599"));
-        }
-        if !(NUCLIO_OUTCOME_OK..=NUCLIO_OUTCOME_REJECT).contains(&form.outcome)
-            || form.content_type > NUCLIO_CONTENT_HTML
-        {
-            return Err(Trouble::Invalid("no such outcome or content type"));
-        }
         let body = match held.place_in_body(body) {
             Some((offset, bytes)) => ReplyBody::InEvent { offset, bytes },
             None => ReplyBody::Bytes(body),
         };
-        let answer = shim::Reply {
-            status: form.status,
-            outcome: form.outcome,
-            content_type: form.content_type,
-            head: &head,
-            body,
-            retry_after_ns: form.retry_after_ns,
-        };
+        let answer = answer_of(form, &head, body)?;
         let released = form.keep == 0;
         let sent = worker.inner.reply_begun(held.claim(), held.begun_ns(), &answer, released);
         if released {
@@ -442,6 +427,23 @@ pub extern "C" fn nuclio_reply(worker: *mut Worker, event: *mut Event, reply: *c
         sent?;
         Ok(NUCLIO_OK)
     })
+}
+
+fn answer_of<'a>(
+    form: &Reply,
+    head: &'a HeadBlock,
+    body: ReplyBody<'a>,
+) -> Result<shim::Reply<'a>, Trouble> {
+    let Reply { status, outcome, content_type, retry_after_ns, .. } = *form;
+    if !(100..=599).contains(&status) && status != 0 {
+        return Err(Trouble::Invalid("a status is 100 to 599"));
+    }
+    if !(NUCLIO_OUTCOME_OK..=NUCLIO_OUTCOME_REJECT).contains(&outcome)
+        || content_type > NUCLIO_CONTENT_HTML
+    {
+        return Err(Trouble::Invalid("no such outcome or content type"));
+    }
+    Ok(shim::Reply { status, outcome, content_type, head, body, retry_after_ns })
 }
 
 fn head_of(form: &Reply) -> Result<HeadBlock, Trouble> {
@@ -456,6 +458,72 @@ fn head_of(form: &Reply) -> Result<HeadBlock, Trouble> {
         }
     }
     Ok(head)
+}
+
+/// Begins an answer whose length is not known; its body is not looked at. NUCLIO_NONE if there is no
+/// room: nuclio_take_controls, and once more. As with nuclio_reply the event is then gone, unless
+/// `keep` is set; pieces and the end go by its claim.
+#[unsafe(no_mangle)]
+pub extern "C" fn nuclio_stream_begin(
+    worker: *mut Worker,
+    event: *mut Event,
+    reply: *const Reply,
+) -> i32 {
+    guard(|| {
+        let worker = at_mut(worker, "worker is null")?;
+        let held = &at(event, "event is null")?.inner;
+        let form = at(reply, "reply is null")?;
+        let head = head_of(form)?;
+        let answer = answer_of(form, &head, ReplyBody::Bytes(&[]))?;
+        let (claim, begun_ns, released) = (held.claim(), held.begun_ns(), form.keep == 0);
+        if !worker.inner.begin_stream(claim, begun_ns, &answer, released)? {
+            return Ok(NUCLIO_NONE);
+        }
+        if released {
+            drop(taken(event));
+        }
+        Ok(NUCLIO_OK)
+    })
+}
+
+/// Sends what there is room for of `piece`; `*sent` = how many bytes that was. NUCLIO_NONE if it was
+/// none: nuclio_take_controls, and once more. A client that has left is told by
+/// nuclio_is_cancelled.
+#[unsafe(no_mangle)]
+pub extern "C" fn nuclio_stream_piece(
+    worker: *mut Worker,
+    claim: u64,
+    piece: *const Bytes,
+    sent: *mut usize,
+) -> i32 {
+    guard(|| {
+        let worker = at_mut(worker, "worker is null")?;
+        let piece = at(piece, "piece is null")?.get()?;
+        at(sent, "the place for the result is null")?;
+        let taken = worker.inner.try_piece(claim, piece)?;
+        put(sent, taken)?;
+        Ok(if taken == 0 && !piece.is_empty() { NUCLIO_NONE } else { NUCLIO_OK })
+    })
+}
+
+/// Ends an answer in pieces; `broken` = 1 if the client must not take it for whole.
+#[unsafe(no_mangle)]
+pub extern "C" fn nuclio_stream_end(worker: *mut Worker, claim: u64, broken: i32) -> i32 {
+    guard(|| {
+        at_mut(worker, "worker is null")?.inner.end_stream(claim, broken != 0)?;
+        Ok(NUCLIO_OK)
+    })
+}
+
+/// For a stream that must wait: works off what has come down but events, which nuclio_poll gives
+/// later. NUCLIO_OK if there was something; NUCLIO_NONE if the bell must be waited for, by
+/// nuclio_sleep or by an event loop and nuclio_take_ring.
+#[unsafe(no_mangle)]
+pub extern "C" fn nuclio_take_controls(worker: *mut Worker) -> i32 {
+    guard(|| {
+        let must_wait = at_mut(worker, "worker is null")?.inner.take_controls()?;
+        Ok(if must_wait { NUCLIO_NONE } else { NUCLIO_OK })
+    })
 }
 
 /// Gives an event back that was answered with `keep`.

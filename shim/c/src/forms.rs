@@ -114,15 +114,15 @@ pub struct Down {
     pub claim: u64,
     /// With EVENT; yours until it is answered without `keep`, or released.
     pub event: *mut Event,
-    /// With EVENT: so many of the next ones are of the same batch. Each is answered by itself.
+    /// With EVENT: events of its batch, each of which is answered by itself; 0 = it is in none.
+    pub batch: u32,
+    /// With EVENT: so many of the next ones are of the same batch.
     pub more: u32,
-    /// Zero.
-    pub reserved: u32,
 }
 
 impl Default for Down {
     fn default() -> Self {
-        Self { kind: 0, trigger: 0, claim: 0, event: std::ptr::null_mut(), more: 0, reserved: 0 }
+        Self { kind: 0, trigger: 0, claim: 0, event: std::ptr::null_mut(), batch: 0, more: 0 }
     }
 }
 
