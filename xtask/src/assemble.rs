@@ -69,6 +69,7 @@ const LANGUAGES: [Language; 3] = [
 ];
 
 const NATIVE: &str = "runtimes/native";
+const GO: &str = "runtimes/go";
 
 /// Builds with the profile of tests and benchmarks; returns the assembled folder.
 pub fn dev(runner: &Runner) -> Result<PathBuf> {
@@ -135,6 +136,7 @@ fn lay_out(runner: &Runner, built: &Path, folder: &Path) -> Result<()> {
     place(&built.join("libnuclio.so"), &folder.join("lib/libnuclio.so"))?;
     place(&runner.root.join("shim/c/nuclio.h"), &folder.join("include/nuclio.h"))?;
     lay_out_native(runner, built, &folder.join(NATIVE))?;
+    lay_out_go(runner, &folder.join(GO))?;
     for (name, program, files) in PROGRAM_RUNTIMES {
         place(&built.join(program), &folder.join(name).join(program))?;
         for file in files {
@@ -167,23 +169,35 @@ fn lay_out_language(
     remove_others(&runtime, &wanted)
 }
 
+/// What builds functions in Go, and their SDK; its worker is the shell runtime's.
+fn lay_out_go(runner: &Runner, runtime: &Path) -> Result<()> {
+    for file in ["runtime.toml", "launch.go"] {
+        place(&runner.root.join(GO).join(file), &runtime.join(file))?;
+    }
+    lay_out_tree(&runner.root.join(GO).join("sdk"), &runtime.join("sdk"), &["go", "mod"])
+}
+
 /// The worker for shared libraries, and the SDK with which users' own cargo builds handlers.
 fn lay_out_native(runner: &Runner, built: &Path, runtime: &Path) -> Result<()> {
     place(&built.join("nuclio-native-worker"), &runtime.join("worker"))?;
     for file in ["runtime.toml", "nuclio_handler.h"] {
         place(&runner.root.join(NATIVE).join(file), &runtime.join(file))?;
     }
-    let (sdk, to) = (runner.root.join("sdk/rust"), runtime.join("sdk"));
+    lay_out_tree(&runner.root.join("sdk/rust"), &runtime.join("sdk"), &["rs", "toml"])
+}
+
+/// A folder's files with these endings, and none that it no longer has.
+fn lay_out_tree(from: &Path, to: &Path, endings: &[&str]) -> Result<()> {
     let mut wanted = Vec::new();
-    for extension in ["rs", "toml"] {
-        for file in source::files_below(&sdk, extension)? {
-            let copy = to.join(file.strip_prefix(&sdk)?);
+    for extension in endings {
+        for file in source::files_below(from, extension)? {
+            let copy = to.join(file.strip_prefix(from)?);
             place(&file, &copy)?;
             wanted.push(copy);
         }
     }
-    for extension in ["rs", "toml"] {
-        for file in source::files_below(&to, extension)?.iter().filter(|f| !wanted.contains(f)) {
+    for extension in endings {
+        for file in source::files_below(to, extension)?.iter().filter(|f| !wanted.contains(f)) {
             std::fs::remove_file(file)?;
         }
     }

@@ -29,7 +29,7 @@ struct Package {
 }
 
 /// Everything the tests use beyond a Rust toolchain and a C compiler.
-const PACKAGES: [Package; 11] = [
+const PACKAGES: [Package; 12] = [
     Package { name: "python3", probe: Probe::Interpreter, reason: "runs the handlers" },
     Package { name: "python3-venv", probe: Probe::Venv, reason: "environments for the tests" },
     Package { name: "curl", probe: Probe::Program(&["curl"]), reason: "HTTP client" },
@@ -46,6 +46,7 @@ const PACKAGES: [Package; 11] = [
     },
     Package { name: "nodejs", probe: Probe::Program(&["node", "nodejs"]), reason: "fetch client" },
     Package { name: "ruby", probe: Probe::Program(&["ruby"]), reason: "handlers in Ruby" },
+    Package { name: "golang-go", probe: Probe::Program(&["go"]), reason: "handlers in Go" },
     Package { name: "jq", probe: Probe::Program(&["jq"]), reason: "a program as a handler" },
     Package { name: "postgresql", probe: Probe::Postgres, reason: "handlers that use a database" },
     Package {

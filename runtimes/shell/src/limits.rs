@@ -32,6 +32,8 @@ pub const FAREWELL: Duration = Duration::from_millis(500);
 pub const LENGTH_LINE_BYTES_MAX: usize = 20;
 /// A worker that cannot serve stays so long for the processor to hear why; that ends it sooner.
 pub const HEARD: Duration = Duration::from_secs(1);
+/// Of what a command that prepares a program prints: the first errors matter, the rest follows.
+pub const PREPARED_BYTES_MAX: u64 = 32 * 1024;
 
 /// `poll_each` hands out the events of a batch one by one.
 pub const UNSPLIT: &str = "a batch that was not split";

@@ -1,7 +1,8 @@
 //! The worker of the shell runtime: runs programs for events, one process an event or one for all.
 //!
 //! Started by the processor. Further arguments make it the worker of another language:
-//! `nuclio-shell lines|length PROGRAM ARGUMENT...` keeps that program resident.
+//! `nuclio-shell lines|length PROGRAM ARGUMENT...` keeps that program resident, and with `prepared-by`
+//! before PROGRAM the one whose path that program prints.
 //!
 //! It never gives a text to a shell: programs are started by lists of arguments.
 #![forbid(unsafe_code)]
@@ -13,6 +14,7 @@ mod fields;
 mod frames;
 mod limits;
 mod pipes;
+mod prepare;
 mod program;
 mod records;
 mod resident;
@@ -35,6 +37,8 @@ use settings::{Framing, Mode, Settings};
 
 /// Said when this worker cannot serve at all; the sentence on standard error is shown.
 const CANNOT_SERVE: u8 = 78;
+/// Between the framing and a program: it makes the one that is to be kept.
+const PREPARED_BY: &str = "prepared-by";
 
 fn main() -> ExitCode {
     let fixed = match fixed_program(std::env::args_os().skip(1).map(PathBuf::from).collect()) {
@@ -53,8 +57,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// The program that a runtime's own command line names.
-fn fixed_program(words: Vec<PathBuf>) -> Result<Option<(Framing, Program)>, String> {
+/// What a runtime's own command line names.
+struct Fixed {
+    framing: Framing,
+    program: Program,
+    /// The program makes the one that is to be kept.
+    prepares: bool,
+}
+
+fn fixed_program(words: Vec<PathBuf>) -> Result<Option<Fixed>, String> {
     let mut words = words.into_iter();
     let Some(first) = words.next() else { return Ok(None) };
     let framing = match first.to_str() {
@@ -62,11 +73,17 @@ fn fixed_program(words: Vec<PathBuf>) -> Result<Option<(Framing, Program)>, Stri
         Some("length") => Framing::Length,
         _ => return Err(format!("{}: write lines or length, then a program", first.display())),
     };
-    let file = words.next().ok_or("the program after the framing is missing; add it")?;
-    Ok(Some((framing, Program { file, arguments: words.collect() })))
+    let missing = "the program after the framing is missing; add it";
+    let mut file = words.next().ok_or(missing)?;
+    let prepares = file.as_os_str() == PREPARED_BY;
+    if prepares {
+        file = words.next().ok_or(missing)?;
+    }
+    let program = Program { file, arguments: words.collect() };
+    Ok(Some(Fixed { framing, program, prepares }))
 }
 
-fn work(fixed: Option<(Framing, Program)>) -> Result<(), ShimError> {
+fn work(fixed: Option<Fixed>) -> Result<(), ShimError> {
     let (mut worker, offer) = Worker::attach("shell", env!("CARGO_PKG_VERSION"))?;
     match plan(&offer, fixed) {
         Ok((program, settings)) => serve(worker, &offer, program, settings),
@@ -83,11 +100,12 @@ pub fn refuse(worker: &mut Worker, mistake: &str) -> Result<(), ShimError> {
     Ok(())
 }
 
-fn plan(offer: &Offer, fixed: Option<(Framing, Program)>) -> Result<(Program, Settings), String> {
-    let framing = fixed.as_ref().map(|(framing, _)| *framing);
+fn plan(offer: &Offer, fixed: Option<Fixed>) -> Result<(Program, Settings), String> {
+    let framing = fixed.as_ref().map(|fixed| fixed.framing);
     let settings = Settings::read(&offer.settings, framing)?;
     let program = match fixed {
-        Some((_, program)) => program,
+        Some(Fixed { program, prepares: true, .. }) => prepare::prepared(&program, offer)?,
+        Some(Fixed { program, .. }) => program,
         None => program::find(Path::new(&offer.code_path), &offer.handler)?,
     };
     Ok((program, settings))

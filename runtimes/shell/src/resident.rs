@@ -27,8 +27,8 @@ use crate::records::Lines;
 use crate::settings::{Framing, Settings, push};
 
 /// Where the code is, for programs that serve the code of others.
-const CODE_PATH: &str = "NUCLIO_CODE_PATH";
-const HANDLER: &str = "NUCLIO_HANDLER";
+pub const CODE_PATH: &str = "NUCLIO_CODE_PATH";
+pub const HANDLER: &str = "NUCLIO_HANDLER";
 
 pub struct Resident {
     worker: Worker,

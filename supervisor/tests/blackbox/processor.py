@@ -338,6 +338,8 @@ class ProcessorCase(unittest.TestCase):
     env = None
     # Off for tests that replace workers on purpose.
     keeps_workers = True
+    # More for languages that are compiled first.
+    start_limit_s = START_LIMIT_S
     # The file that the code is written to; its ending chooses the runtime.
     file = "function.py"
 
@@ -345,7 +347,7 @@ class ProcessorCase(unittest.TestCase):
     def setUpClass(cls):
         cls.processor = Processor(cls.code, cls.spec, cls.flags, cls.env, file=cls.file)
         cls.addClassCleanup(cls.processor.close)
-        cls.processor.wait_ready()
+        cls.processor.wait_ready(cls.start_limit_s)
         cls.before = cls.processor.census()
 
     def setUp(self):
