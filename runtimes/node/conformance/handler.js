@@ -30,6 +30,13 @@ const ways = {
     return null
   },
   size: (_context, _event, argument) => Buffer.alloc(Number(argument), 'x'),
+  stream: async function* (_context, _event, argument) {
+    for (let number = 0; number < Number(argument); number++) yield `piece ${number}\n`
+  },
+  'stream-broken': function* () {
+    yield 'piece 0\n'
+    throw new TypeError('failed on purpose')
+  },
   sleep: async (_context, event) => {
     await later(200)
     return event.body
@@ -47,6 +54,10 @@ const ways = {
 }
 
 exports.handler = (context, event) => {
+  if (Array.isArray(event)) {
+    const size = String(event.length)
+    return event.map((one) => new context.Response(one.body, { 'X-Batch': size }))
+  }
   const [word, argument] = event.path.slice(1).split('/')
   return ways[word](context, event, argument)
 }

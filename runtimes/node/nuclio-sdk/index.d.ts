@@ -3,6 +3,12 @@
 /** A function that serves events. A value, a promise, or an answer by `context.callback`. */
 export type Handler = (context: Context, event: Event) => Result | Promise<Result> | void
 
+/** The same for a trigger with `batch`: an answer for each event; an `Error` fails its event only. */
+export type BatchHandler = (
+  context: Context,
+  events: Event[],
+) => (Result | Error)[] | Promise<(Result | Error)[]> | void
+
 /** What can be an answer: see "The answer" in the README of the Node runtime. */
 export type Result =
   | string
@@ -16,6 +22,8 @@ export type Result =
   | Retry
   | Reject
   | [status: number, body: unknown]
+  | AsyncIterable<string | ArrayBufferView>
+  | Generator<string | ArrayBufferView>
   | object
 
 export interface TriggerInfo {

@@ -45,17 +45,18 @@ fn fill(
 ) -> Result<u32, ShimError> {
     let mut rows = 0;
     for row in table.chunks_exact_mut(ROW_WORDS) {
-        let down = match link.aside.take() {
-            Some(event) => Some(Down::Event(event)),
-            None => link.worker.poll_each()?,
+        let (down, batch) = match link.aside.take() {
+            Some((event, batch)) => (Some(Down::Event(event)), batch),
+            None => (link.worker.poll_each()?, link.worker.batch_at_hand()),
         };
         match down {
             Some(Down::Event(event)) => {
                 let Some(end) = place(&event, row, slab, at) else {
-                    link.aside = Some(event);
+                    link.aside = Some((event, batch));
                     return Ok(rows | SLAB_FULL);
                 };
                 at = end;
+                (row[13], row[14]) = (batch.0 as u32, batch.1 as u32);
                 link.begin(event)?;
             }
             Some(Down::Batch(_)) => return Err(ShimError::Protocol("a batch that was not split")),

@@ -14,5 +14,6 @@ mod link;
 mod log;
 mod reply;
 mod start;
+mod stream;
 #[allow(unsafe_code)]
 mod wake;

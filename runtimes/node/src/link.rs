@@ -20,8 +20,8 @@ pub struct Link {
     pub worker: Worker,
     /// By tag: what has been begun and not answered.
     open: Vec<Option<Event>>,
-    /// An event that was taken when the slab had no room for it.
-    pub aside: Option<Event>,
+    /// An event that was taken when the slab had no room for it, and its place in a batch.
+    pub aside: Option<(Event, (usize, usize))>,
 }
 
 impl Link {

@@ -8,13 +8,13 @@ use shim::{HeadBlock, Reply, ReplyBody, ShimError};
 use crate::link::{self, Link};
 
 /// What came of an answer.
-const SENT: u32 = 0;
+pub const SENT: u32 = 0;
 /// The same, and the loop must look for work again: the bell may have been used up meanwhile.
 const SENT_LOOK_AGAIN: u32 = 1;
 /// The event was answered before.
-const LATE: u32 = 2;
+pub const LATE: u32 = 2;
 
-static NO_HEAD: HeadBlock = HeadBlock::new();
+pub static NO_HEAD: HeadBlock = HeadBlock::new();
 
 /// Answers with 200 and nothing.
 #[napi]
@@ -58,7 +58,7 @@ pub fn reply(
     link::with(|link| send(link, link::claim(tag, generation), &reply))
 }
 
-fn head_block(lines: &[String]) -> napi::Result<Option<HeadBlock>> {
+pub fn head_block(lines: &[String]) -> napi::Result<Option<HeadBlock>> {
     if lines.is_empty() {
         return Ok(None);
     }

@@ -1,6 +1,7 @@
 """Handlers in JavaScript, served as a user serves them: forms, errors, logs, deadlines, death."""
 
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import os
@@ -11,7 +12,7 @@ from urllib.parse import quote
 
 from faults import FaultCase, function
 from processor import Processor, http_trigger, is_alive, wait_until
-from wire import Client, ask
+from wire import Client, ask, request
 
 TEXT, JSON = "text/plain", "application/json"
 FORMS = [
@@ -40,6 +41,13 @@ FORMS = [
     ("promise", 200, TEXT, b"later"),
     ("async nothing", 200, TEXT, b""),
     ("async object", 200, JSON, b'{"a":1}'),
+    ("stream", 200, TEXT, b"ab"),
+    ("generator", 200, TEXT, b"1\n2\n"),
+    ("async generator", 200, TEXT, b"x\x00"),
+    ("web stream", 200, TEXT, b"web"),
+    ("response of stream", 201, "text/csv", b"a,b\n"),
+    ("empty stream", 200, TEXT, b""),
+    ("pair of stream", 204, None, b""),
     ("call back", 200, TEXT, b"called"),
     ("call back later", 200, TEXT, b"called later"),
     ("call back in async", 200, TEXT, b"async callback"),
@@ -48,8 +56,9 @@ FORMS = [
 # What fails: a part of what the client is told.
 FAILURES = [
     ("function", "the handler returned a function"),
-    ("stream", "the handler returned a stream"),
-    ("generator", "the handler returned a generator"),
+    ("blob", "the handler returned a Blob: return its stream()"),
+    ("piece", "a piece of a stream must be a string or bytes, not number"),
+    ("stream that fails", "RangeError: no rows"),
     ("map", "the handler returned a Map or a Set"),
     ("circle", "circular"),
     ("bigint", "BigInt"),
@@ -112,6 +121,15 @@ class Forms(NodeCase):
             lambda: len(self.records(level="warn", text="a second answer")) == 2,
             lambda: f"both late answers are in the log: {self.records(level='warn')}",
         )
+
+    def test_a_client_that_leaves_ends_its_stream(self):
+        with Client(self.http) as client:
+            body = b"y" * 20_000
+            client.send(request("POST", path_of("for ever"), body))
+            self.assertTrue(client.socket.recv(1))
+            client.reset()
+        self.wait_record(text="nobody reads 20000")
+        self.assertEqual(self.ask("GET", "/promise").body, b"later")
 
     def test_fields(self):
         reply = self.ask("POST", "/fields?name=%C4%84+b&name=last&e=%zz", b"body")
@@ -291,6 +309,50 @@ exports.handler = (context, event) => ways[event.path]()
         self.assertEqual((reply.status, json.loads(reply.body)["error"]), (408, "handler timed out"))
         self.assertEqual(self.ask("GET", "/ok").body, b"ok")
         wait_until(lambda: not is_alive(pids[0]), "its worker was replaced")
+
+
+class Batches(NodeCase):
+    """One call for several events, an answer for each."""
+
+    code = """
+const ways = {
+  '/list': (events) => events.map((event) => `${event.body} of ${events.length}`),
+  '/promise': async (events) => events.map((event) => [201, `${event.body}`]),
+  '/callback': (events, context) => void setImmediate(context.callback, events.map(() => 'called')),
+  '/mixed': (events) => events.map((event, index) => (index === 1 ? new Error('only mine') : 'ok')),
+  '/throw': () => { throw new TypeError('all of us') },
+  '/few': () => ['one'],
+}
+exports.handler = (context, events) => {
+  if (events[0].path === '/ok') return events.map(() => 'ok')
+  return ways[events[0].path](events, context)
+}
+"""
+    spec = {
+        "triggers": http_trigger(batch={"mode": "enable", "batchSize": 3, "timeout": "2s"}),
+    }
+
+    def three(self, path):
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(Client(self.http)) for _ in range(3)]
+            with self.processor.paused():
+                for index, client in enumerate(clients):
+                    client.send(request("POST", path, b"%d" % index))
+            replies = [client.reply() for client in clients]
+        return sorted((reply.status, reply.body.decode()) for reply in replies)
+
+    def test_each_has_its_answer(self):
+        told = [(200, f"{index} of 3") for index in range(3)]
+        self.assertEqual(self.three("/list"), told)
+        self.assertEqual(self.three("/promise"), [(201, str(index)) for index in range(3)])
+        self.assertEqual(self.three("/callback"), [(200, "called")] * 3)
+        told = [(200, "ok"), (200, "ok"), (500, "Error: only mine")]
+        self.assertEqual(self.three("/mixed"), told)
+
+    def test_what_fails_fails_for_all(self):
+        self.assertEqual(self.three("/throw"), [(500, "TypeError: all of us")] * 3)
+        few = "TypeError: a batch of 3 events got 1 answers"
+        self.assertEqual(self.three("/few"), [(500, few)] * 3)
 
 
 class Watched(NodeCase):

@@ -5,7 +5,6 @@
 'use strict'
 
 const { types } = require('node:util')
-const { Readable } = require('node:stream')
 const { Reject, Response, Retry } = require('./context.js')
 
 const TYPE = { NONE: 0, TEXT: 1, JSON: 2, BYTES: 3, HTML: 4 }
@@ -31,6 +30,8 @@ class Answer {
     this.head = undefined
     this.body = body
     this.retryMilliseconds = 0
+    // An iterator of what the body is made of, instead of a body.
+    this.pieces = null
   }
 
   header(name, value) {
@@ -45,7 +46,20 @@ function answerOf(result) {
   if (result instanceof Retry) return ofRetry(result)
   if (result instanceof Reject) return new Answer(result.message, TYPE.TEXT, 422, OUTCOME.REJECT)
   if (isPair(result)) return ofPair(result)
-  return new Answer(...content(result))
+  return withContent(result)
+}
+
+function withContent(value) {
+  const answer = new Answer(...content(value))
+  answer.pieces = piecesOf(value)
+  return answer
+}
+
+// What is answered piece by piece: a stream, an async generator, a generator.
+function piecesOf(value) {
+  if (typeof value !== 'object' || value === null) return null
+  if (typeof value[Symbol.asyncIterator] === 'function') return value[Symbol.asyncIterator]()
+  return types.isGeneratorObject(value) ? value : null
 }
 
 // nuclio's `[status, body]`; any other array is JSON.
@@ -75,7 +89,7 @@ function ofResponse(response) {
   const encoding = response.body_encoding ?? response.bodyEncoding
   const given = response.body
   const decoded = encoding === 'base64' && typeof given === 'string'
-  const answer = new Answer(...content(decoded ? Buffer.from(given, 'base64') : given))
+  const answer = withContent(decoded ? Buffer.from(given, 'base64') : given)
   const status = response.status_code ?? response.statusCode
   if (status !== undefined && status !== null) answer.status = checkedStatus(status)
   const type = response.content_type ?? response.contentType
@@ -105,6 +119,9 @@ function content(value) {
   }
   const bytes = bytesOf(value)
   if (bytes !== null) return [bytes, TYPE.TEXT]
+  if (typeof value[Symbol.asyncIterator] === 'function' || types.isGeneratorObject(value)) {
+    return ['', TYPE.TEXT]
+  }
   refuseUnfinished(value)
   const json = JSON.stringify(value)
   if (json === undefined) throw new TypeError('the handler returned an object that has no JSON')
@@ -133,18 +150,11 @@ function checkedLength(bytes) {
 // These have a JSON form, `{}`, but nobody means it.
 function refuseUnfinished(value) {
   let what = null
-  if (value instanceof Readable || value instanceof ReadableStream) what = 'a stream'
-  else if (value instanceof Blob) what = 'a Blob'
-  else if (globalThis.Response && value instanceof globalThis.Response) what = "fetch's Response"
-  else if (typeof value[Symbol.asyncIterator] === 'function') what = 'an async generator'
-  else if (types.isGeneratorObject(value)) what = 'a generator'
-  else if (types.isMap(value) || types.isSet(value)) what = 'a Map or a Set'
-  if (what !== null) {
-    throw new TypeError(
-      `the handler returned ${what}, which is not sent as it is (streamed replies are not in this ` +
-        'version): return its text, a Buffer or a plain object',
-    )
-  }
+  if (value instanceof Blob) what = 'a Blob: return its stream() or'
+  else if (globalThis.Response && value instanceof globalThis.Response) {
+    what = "fetch's Response: return its body or"
+  } else if (types.isMap(value) || types.isSet(value)) what = 'a Map or a Set: return'
+  if (what !== null) throw new TypeError(`the handler returned ${what} text, a Buffer or a plain object`)
 }
 
 // The number of a content type; one without a number goes into the head.
@@ -177,4 +187,12 @@ function checkedValue(name, value) {
   )
 }
 
-module.exports = { Answer, OUTCOME, TYPE, answerOf }
+// A piece of a stream, as bytes.
+function pieceOf(value) {
+  if (typeof value === 'string') return Buffer.from(value)
+  const bytes = typeof value === 'object' && value !== null ? bytesOf(value) : null
+  if (bytes !== null) return bytes
+  throw new TypeError(`a piece of a stream must be a string or bytes, not ${typeof value}`)
+}
+
+module.exports = { Answer, OUTCOME, TYPE, answerOf, pieceOf }

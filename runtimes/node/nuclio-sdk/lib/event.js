@@ -20,7 +20,8 @@ function body(turn) {
     turn.slab.bytes.copy(copy, 0, turn.bodyAt, turn.bodyAt + turn.bodyBytes)
     return copy
   }
-  if (turn.answered || !connection.addon.readBody(turn.tag, turn.generation, copy)) {
+  const isOver = turn.answered && !turn.streaming
+  if (isOver || !connection.addon.readBody(turn.tag, turn.generation, copy)) {
     throw new Error(
       `the body (${turn.bodyBytes} bytes) was not read before the event was answered: read ` +
         'event.body first, it stays valid',

@@ -8,6 +8,7 @@ const { AsyncLocalStorage } = require('node:async_hooks')
 const { OUTCOME, TYPE, answerOf } = require('./answer.js')
 const { Event, timedOut } = require('./event.js')
 const failure = require('./failure.js')
+const { pump } = require('./pump.js')
 const { LEVEL, sink } = require('./logger.js')
 const { Reject, Retry } = require('./context.js')
 const { ORIGIN } = require('./streams.js')
@@ -47,7 +48,13 @@ class Server {
     this.stopping = false
     this.scheduled = false
     this.inARow = 0
+    // Turns of a batch of which not all have been taken.
+    this.gathered = []
+    // Streams that wait for room: called after the next look.
+    this.waiting = []
     this.look = this.look.bind(this)
+    this.beginBatch = this.beginBatch.bind(this)
+    this.room = () => new Promise((resolve) => this.waiting.push(resolve))
     this.begin = this.begin.bind(this)
     this.Context = contextClass(this, context)
   }
@@ -58,6 +65,8 @@ class Server {
     while (!this.scheduled) {
       const result = this.addon.drain(this.table, this.slab.bytes, this.slabAt)
       const rows = result & ROWS
+      // Credits came with the rows, or without any.
+      if (this.waiting.length > 0) for (const wake of this.waiting.splice(0)) wake()
       for (let row = 0; row < rows; row++) this.take(row * ROW.WORDS)
       if (result & SLAB_FULL) {
         this.slab = newSlab()
@@ -90,7 +99,8 @@ class Server {
         const turn = new Turn(this.slab, table, row)
         this.slabAt = table[row + ROW.END]
         if (turn.wanted !== NOT_WANTED) this.want(turn)
-        current.run(turn, this.begin, turn)
+        if (table[row + ROW.BATCH] === 0) current.run(turn, this.begin, turn)
+        else this.gather(turn, table[row + ROW.MORE])
         break
       }
       case KIND.CANCEL:
@@ -103,6 +113,56 @@ class Server {
         this.stopping = true
         this.endIfIdle()
     }
+  }
+
+  gather(turn, more) {
+    this.gathered.push(turn)
+    if (more > 0) return
+    const turns = this.gathered
+    this.gathered = []
+    for (const turn of turns) turn.batch = turns
+    current.run(turns[0], this.beginBatch, turns)
+  }
+
+  // One call for all; each is answered by itself.
+  beginBatch(turns) {
+    let result
+    try {
+      result = this.handler(
+        new this.Context(turns[0]), turns.map((turn) => new Event(undefined, turn)),
+      )
+    } catch (error) {
+      return this.fail(turns[0], error)
+    }
+    for (const turn of turns) if (!turn.answered) this.open.set(turn.tag, turn)
+    if (typeof result?.then === 'function') {
+      result.then(
+        (values) => this.settledBatch(turns, values),
+        (error) => this.fail(turns[0], error),
+      )
+    } else if (result !== undefined || !turns[0].usesCallback) {
+      this.settledBatch(turns, result)
+    }
+  }
+
+  settledBatch(turns, values) {
+    if (values === undefined && turns[0].usesCallback) return
+    if (Array.isArray(values) && values.length === turns.length) {
+      turns.forEach((turn, index) => {
+        const value = values[index]
+        if (value instanceof Error) this.failOne(turn, value)
+        else this.answer(turn, value)
+      })
+      return
+    }
+    const what = Array.isArray(values) ? `${values.length} answers` : 'no array of answers'
+    this.fail(turns[0], new TypeError(`a batch of ${turns.length} events got ${what}`))
+  }
+
+  // What `context.callback` was called with.
+  calledBack(turn, answer) {
+    if (turn.batch === null) this.answer(turn, answer)
+    else this.settledBatch(turn.batch, answer)
   }
 
   begin(turn) {
@@ -163,7 +223,37 @@ class Server {
     } catch (error) {
       return this.unsendable(turn, error)
     }
-    this.send(turn, answer)
+    if (answer.pieces === null) this.send(turn, answer)
+    else this.stream(turn, answer)
+  }
+
+  async stream(turn, answer) {
+    turn.answered = true
+    turn.streaming = true
+    this.open.set(turn.tag, turn)
+    if (turn.silence !== null) clearTimeout(turn.silence)
+    let isWhole = false
+    const failed = (error) => {
+      this.record(LEVEL.error, ORIGIN.STACK, turn, failure.stack(error), '')
+    }
+    try {
+      isWhole = await pump(this.addon, turn, answer, this.room, failed)
+    } catch (error) {
+      if (!turn.hasHead) {
+        turn.answered = turn.streaming = false
+        return this.failOne(turn, error)
+      }
+      failed(error)
+    }
+    if (!turn.hasHead) {
+      // Cancelled before its head went up.
+      turn.answered = turn.streaming = false
+      return this.send(turn, failedWith('handler timed out'))
+    }
+    this.over(turn)
+    this.addon.streamEnd(turn.tag, turn.generation, !isWhole)
+    turn.streaming = false
+    if (this.stopping) this.endIfIdle()
   }
 
   send(turn, { status, outcome, type, head, body, retryMilliseconds }) {
@@ -209,6 +299,11 @@ class Server {
   }
 
   fail(turn, error) {
+    if (turn.batch === null) return this.failOne(turn, error)
+    for (const one of turn.batch) this.failOne(one, error)
+  }
+
+  failOne(turn, error) {
     if (turn.isZombie) return this.late(turn)
     if ((error instanceof Retry || error instanceof Reject) && !turn.answered) {
       return this.answer(turn, error)
@@ -234,7 +329,13 @@ class Server {
     if (turn === undefined || turn.generation !== generation) return
     turn.cancelled = true
     if (turn.abort !== null) current.run(turn, () => turn.abort.abort(timedOut()))
-    if (turn.answered || this.zombies >= this.zombiesMax) return
+    if (turn.answered) {
+      // A stream: its pump breaks it off, also where it waits for room.
+      turn.onCancel?.()
+      for (const wake of this.waiting.splice(0)) wake()
+      return
+    }
+    if (this.zombies >= this.zombiesMax) return
     this.zombies++
     const text = 'the event is past its deadline; what its handler still does is not waited for'
     this.record(LEVEL.warn, ORIGIN.LOGGER, turn, text, '')
@@ -291,7 +392,7 @@ function contextClass(server, base) {
     get callback() {
       const turn = this.#turn
       turn.usesCallback = true
-      return (answer) => server.answer(turn, answer)
+      return (answer) => server.calledBack(turn, answer)
     }
 
     get signal() {

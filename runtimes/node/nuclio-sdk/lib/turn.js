@@ -17,6 +17,8 @@ const ROW = {
   DEADLINE_LOW: 10,
   DEADLINE_HIGH: 11,
   END: 12,
+  BATCH: 13,
+  MORE: 14,
 }
 const NOT_COPIED = 0xffffffff
 const NOT_WANTED = 255
@@ -35,6 +37,12 @@ class Turn {
     this.deadlineLow = table[row + ROW.DEADLINE_LOW]
     this.deadlineHigh = table[row + ROW.DEADLINE_HIGH]
     this.answered = false
+    // Its reply goes up in pieces, and has not ended; the head of it has gone up.
+    this.streaming = false
+    this.hasHead = false
+    this.onCancel = null
+    // Those that the handler got with it; null outside of a batch.
+    this.batch = null
     this.cancelled = false
     this.usesCallback = false
     // Made when somebody asks: an AbortController, unfinished lines of output, a timer.

@@ -42,10 +42,39 @@ const forms = {
   },
   'call back with response': (context) =>
     context.callback(new context.Response('r', {}, 'text/csv', 203)),
+  stream: () => Readable.from(['a', Buffer.from('b')]),
+  generator: function* () {
+    yield '1\n'
+    yield ''
+    yield '2\n'
+  },
+  'async generator': async function* () {
+    await later()
+    yield 'x'
+    await later()
+    yield new Uint8Array([0])
+  },
+  'web stream': () => new Blob(['web']).stream(),
+  'response of stream': (context) =>
+    new context.Response(Readable.from(['a,', 'b\n']), {}, 'text/csv', 201),
+  'empty stream': () => Readable.from([]),
+  'pair of stream': () => [204, Readable.from(['never'])],
+  'for ever': async function* (_context, event) {
+    const { length } = event.body
+    try {
+      for (;;) {
+        yield `${'x'.repeat(1000)}\n`
+        await later(1)
+      }
+    } finally {
+      console.log('nobody reads', length)
+    }
+  },
   // What cannot be sent.
   function: () => () => 1,
-  stream: () => Readable.from(['a']),
-  generator: () => (function* () {})(),
+  blob: () => new Blob(['a']),
+  piece: () => (function* () { yield 1 })(),
+  'stream that fails': () => (async function* () { throw new RangeError('no rows') })(),
   map: () => new Map(),
   circle: () => circle,
   bigint: () => ({ a: 1n }),
