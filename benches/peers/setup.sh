@@ -37,4 +37,19 @@ install granian 2.8.7 uvloop==0.22.1
 install uvicorn 0.54.0 uvloop==0.22.1 httptools==0.9.0
 install socketify 0.0.31
 
+# install_node NAME VERSION: with npm, beside the Python packages.
+install_node() {
+    log=$venv/setup-$1.log
+    if npm install --no-audit --no-fund --prefix "$venv" "$1@$2" > "$log" 2>&1; then
+        result=ok
+    else
+        result=$(grep -i error "$log" | head -n 1 | tr '\t' ' ')
+        result=${result:-npm failed}
+    fi
+    printf '%s\t%s\t%s\n' "$1" "$2" "$result" >> "$venv/peers.tsv.new"
+    printf 'peers: %s %s: %s\n' "$1" "$2" "$result"
+}
+
+install_node fastify 5
+
 mv "$venv/peers.tsv.new" "$venv/peers.tsv"

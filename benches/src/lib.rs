@@ -6,5 +6,6 @@
 pub mod date;
 pub mod line;
 pub mod pin;
+pub mod ring_worker;
 pub mod shared_line;
 pub mod stats;

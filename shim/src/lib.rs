@@ -31,6 +31,7 @@
 mod batch;
 mod body;
 mod event;
+mod fields;
 mod log;
 mod reply;
 mod sending;
@@ -39,9 +40,11 @@ mod worker;
 
 pub use body::BodyStep;
 pub use event::{Body, Event, id_of};
+pub use fields::{Extra, extra, header_fault};
 pub use log::{Level, Origin};
 pub use reply::{HeadBlock, Reply, ReplyBody};
 pub use rings::abi;
 pub use rings::attach::{Offer, TriggerOffer};
+pub use rings::os::monotonic_ns;
 pub use sending::Sending;
 pub use worker::{Down, ShimError, Worker};

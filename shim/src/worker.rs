@@ -90,6 +90,10 @@ pub struct Worker {
     without_block: HashSet<u64>,
     /// Entries were taken, or the bell was read, inside a reply.
     took_inside: bool,
+    /// Begun events that [`Worker::poll_each`] has not handed out yet; bounded by a batch.
+    of_batch: VecDeque<Event>,
+    /// Events of the batch that [`Worker::poll_each`] hands out; 0 for none.
+    batch_size: usize,
 }
 
 impl Worker {
@@ -111,6 +115,8 @@ impl Worker {
             bodies: Bodies::default(),
             without_block: HashSet::new(),
             took_inside: false,
+            of_batch: VecDeque::new(),
+            batch_size: 0,
         };
         Ok((worker, offer))
     }
@@ -154,6 +160,30 @@ impl Worker {
                 _ => self.control(&entry)?,
             }
         }
+    }
+
+    /// As [`Worker::poll`] for runtimes that handle one event at a time: a batch comes event by event.
+    pub fn poll_each(&mut self) -> Result<Option<Down>, ShimError> {
+        if self.of_batch.is_empty() {
+            self.batch_size = 0;
+            match self.poll()? {
+                Some(Down::Batch(events)) => {
+                    self.batch_size = events.len();
+                    self.of_batch.extend(events);
+                }
+                down => return Ok(down),
+            }
+        }
+        Ok(self.of_batch.pop_front().map(|mut event| {
+            event.begun_ns = self.mark_ns;
+            Down::Event(event)
+        }))
+    }
+
+    /// Of the batch whose event [`Worker::poll_each`] gave last: how many events it has, 0 for no
+    /// batch, and how many of them are still to come.
+    pub fn batch_at_hand(&self) -> (usize, usize) {
+        (self.batch_size, self.of_batch.len())
     }
 
     pub(crate) fn next_entry(&mut self) -> Result<Option<(u32, Entry)>, ShimError> {
@@ -406,13 +436,28 @@ impl Worker {
 
     /// Says that the worker will sleep; true if it may.
     pub fn arm(&mut self) -> bool {
-        self.aside.is_empty() && self.end.arm()
+        self.aside.is_empty() && self.of_batch.is_empty() && self.end.arm()
     }
 
     /// Sleeps until the bell rings; false if the processor is gone. Call only after
     /// [`Worker::arm`] said true.
     pub fn sleep(&mut self) -> Result<bool, ShimError> {
         let alive = self.end.sleep()?;
+        self.woken();
+        Ok(alive)
+    }
+
+    /// For an event loop that waits for the bell by itself: its descriptor, which is only to be read
+    /// by [`Worker::take_ring`]. Poll and arm behind everything that was done before the loop waits.
+    pub fn watch_bell(&self) -> Result<RawFd, ShimError> {
+        rings::worker_end::watch(self.end.bell())?;
+        Ok(self.end.bell().as_raw_fd())
+    }
+
+    /// Reads a watched bell that was seen to ring, without waiting: a large reply may have used the
+    /// ring up meanwhile. False if the processor is gone.
+    pub fn take_ring(&mut self) -> Result<bool, ShimError> {
+        let alive = rings::worker_end::take_ring(self.end.bell())?;
         self.woken();
         Ok(alive)
     }
@@ -431,11 +476,6 @@ impl Worker {
     /// The bell, for an event loop.
     pub fn bell(&self) -> BorrowedFd<'_> {
         self.end.bell()
-    }
-
-    /// Number of the bell's descriptor.
-    pub fn bell_number(&self) -> RawFd {
-        self.end.bell().as_raw_fd()
     }
 
     pub(crate) fn push(&mut self, entry: &Entry) -> Result<(), ShimError> {

@@ -78,15 +78,8 @@ impl Config {
         let memory = memory.unwrap_or(EVENT_MEMORY_BYTES_MAX);
         let http = note(http_plan(&function, memory), &mut mistakes);
         let arena_bytes = note(arena_bytes(&function), &mut mistakes);
-        if let (Some((runtime, _)), Some(http)) = (&found, &http)
-            && http.trigger.batch_rule().is_some()
-            && !runtime.file.batches
-        {
-            let (key, language) = (&http.key, &runtime.file.id);
-            mistakes.push(format!(
-                "spec.triggers.{key}.batch: {language} handlers get one event at a time; leave \
-                 batch out"
-            ));
+        if let (Some((runtime, _)), Some(http)) = (&found, &http) {
+            mistakes.extend(what_a_language_lacks(runtime, http));
         }
         if let Err((problem, hint)) = spec::check_function_name(&args.namespace) {
             mistakes.push(format!("--namespace: {problem}; {hint}"));
@@ -286,6 +279,23 @@ fn find_language(
     };
     let interpreter = runtime.find_interpreter(given, spec.runtime_version())?;
     Ok((runtime.clone(), interpreter))
+}
+
+/// What a trigger wants and the workers of a language cannot do.
+fn what_a_language_lacks(runtime: &Runtime, http: &HttpPlan) -> Vec<String> {
+    let (key, language) = (&http.key, &runtime.file.id);
+    let mut lacks = Vec::new();
+    if http.trigger.batch_rule().is_some() && !runtime.file.batches {
+        lacks.push(format!(
+            "spec.triggers.{key}.batch: {language} handlers get one event at a time; leave batch out"
+        ));
+    }
+    if http.trigger.stream_requests && !runtime.file.streams_requests {
+        lacks.push(format!(
+            "spec.triggers.{key}.streamRequests: {language} handlers get whole bodies; leave it out"
+        ));
+    }
+    lacks
 }
 
 fn http_plan(function: &Function, memory: u64) -> Result<HttpPlan, String> {

@@ -342,6 +342,12 @@ fn settings(config: &Config) -> std::collections::BTreeMap<String, String> {
     if let Some(batch) = config.http.trigger.batch_rule() {
         settings.insert("batchSize".into(), batch.batch_size.to_string());
     }
+    let env = &config.function.spec.env;
+    if !env.is_empty() {
+        // Names only: the values, which may be secret, are in the worker's environment.
+        let names: Vec<&str> = env.iter().map(|variable| variable.name.as_str()).collect();
+        settings.insert("env".into(), serde_json::json!(names).to_string());
+    }
     settings.insert("errorDetail".into(), config.error_detail().into());
     settings
 }

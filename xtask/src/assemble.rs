@@ -12,11 +12,64 @@ use crate::runner::Runner;
 use crate::{python, setup, source, tarball, wheel};
 
 /// The packages a user runs.
-const PRODUCT: [&str; 6] = ["-p", "supervisor", "-p", "cli", "-p", "nuclio-python"];
+const PRODUCT: [&str; 14] = [
+    "-p",
+    "supervisor",
+    "-p",
+    "cli",
+    "-p",
+    "nuclio-python",
+    "-p",
+    "nuclio-node",
+    "-p",
+    "nuclio-shell",
+    "-p",
+    "nuclio-shim-c",
+    "-p",
+    "nuclio-native",
+];
 const PROGRAMS: [&str; 2] = ["nuclio", "processor"];
 /// Beside the programs in what is handed out.
 const PAPERS: [&str; 3] = ["LICENSE", "README.md", "CHANGELOG.md"];
 const PYTHON: &str = "runtimes/python";
+/// Runtimes that are one program: the folder, the program, and the files beside it.
+const PROGRAM_RUNTIMES: [(&str, &str, &[&str]); 1] =
+    [("runtimes/shell", "nuclio-shell", &["runtime.toml"])];
+
+/// A language's folder, and what of it a worker reads.
+struct Language {
+    folder: &'static str,
+    /// Cargo's name of the library, and its name in the folder.
+    library: (&'static str, &'static str),
+    files: &'static [&'static str],
+    /// A folder of which files with these endings are taken.
+    package: (&'static str, &'static [&'static str]),
+}
+
+const LANGUAGES: [Language; 3] = [
+    Language {
+        folder: PYTHON,
+        library: ("lib_nuclio.so", "_nuclio.abi3.so"),
+        files: &["runtime.toml", "worker.py", "install.py"],
+        package: ("nuclio_sdk", &["py", "pyi", "typed"]),
+    },
+    Language {
+        folder: "runtimes/node",
+        library: ("libnuclio_node.so", "nuclio.node"),
+        files: &["runtime.toml", "worker.js"],
+        package: ("nuclio-sdk", &["js", "ts", "json"]),
+    },
+    Language {
+        folder: "runtimes/ruby",
+        // The C door beside it: the folder works wherever it is copied to.
+        library: ("libnuclio.so", "libnuclio.so"),
+        files: &["runtime.toml", "worker.rb"],
+        package: ("nuclio", &["rb"]),
+    },
+];
+
+const NATIVE: &str = "runtimes/native";
+const GO: &str = "runtimes/go";
 
 /// Builds with the profile of tests and benchmarks; returns the assembled folder.
 pub fn dev(runner: &Runner) -> Result<PathBuf> {
@@ -80,26 +133,75 @@ fn lay_out(runner: &Runner, built: &Path, folder: &Path) -> Result<()> {
     for program in PROGRAMS {
         place(&built.join(program), &folder.join("bin").join(program))?;
     }
-    let runtime = folder.join(PYTHON);
-    let mut wanted = vec![runtime.join("_nuclio.abi3.so")];
-    place(&built.join("lib_nuclio.so"), &wanted[0])?;
-    for file in python_files(runner)? {
-        let to = runtime.join(file.strip_prefix(runner.root.join(PYTHON))?);
+    place(&built.join("libnuclio.so"), &folder.join("lib/libnuclio.so"))?;
+    place(&runner.root.join("shim/c/nuclio.h"), &folder.join("include/nuclio.h"))?;
+    lay_out_native(runner, built, &folder.join(NATIVE))?;
+    lay_out_go(runner, &folder.join(GO))?;
+    for (name, program, files) in PROGRAM_RUNTIMES {
+        place(&built.join(program), &folder.join(name).join(program))?;
+        for file in files {
+            place(&runner.root.join(name).join(file), &folder.join(name).join(file))?;
+        }
+    }
+    LANGUAGES.iter().try_for_each(|language| lay_out_language(runner, built, folder, language))
+}
+
+fn lay_out_language(
+    runner: &Runner,
+    built: &Path,
+    folder: &Path,
+    language: &Language,
+) -> Result<()> {
+    let (home, runtime) = (runner.root.join(language.folder), folder.join(language.folder));
+    let (made, named) = language.library;
+    let mut wanted = vec![runtime.join(named)];
+    place(&built.join(made), &wanted[0])?;
+    let mut files: Vec<PathBuf> = language.files.iter().map(|file| home.join(file)).collect();
+    let (package, endings) = language.package;
+    for ending in endings {
+        files.extend(source::files_below(&home.join(package), ending)?);
+    }
+    for file in files {
+        let to = runtime.join(file.strip_prefix(&home)?);
         place(&file, &to)?;
         wanted.push(to);
     }
     remove_others(&runtime, &wanted)
 }
 
-/// The files of the Python runtime that a worker reads.
-fn python_files(runner: &Runner) -> Result<Vec<PathBuf>> {
-    let home = runner.root.join(PYTHON);
-    let mut files =
-        vec![home.join("runtime.toml"), home.join("worker.py"), home.join("install.py")];
-    for extension in ["py", "pyi", "typed"] {
-        files.extend(source::files_below(&home.join("nuclio_sdk"), extension)?);
+/// What builds functions in Go, and their SDK; its worker is the shell runtime's.
+fn lay_out_go(runner: &Runner, runtime: &Path) -> Result<()> {
+    for file in ["runtime.toml", "launch.go"] {
+        place(&runner.root.join(GO).join(file), &runtime.join(file))?;
     }
-    Ok(files)
+    lay_out_tree(&runner.root.join(GO).join("sdk"), &runtime.join("sdk"), &["go", "mod"])
+}
+
+/// The worker for shared libraries, and the SDK with which users' own cargo builds handlers.
+fn lay_out_native(runner: &Runner, built: &Path, runtime: &Path) -> Result<()> {
+    place(&built.join("nuclio-native-worker"), &runtime.join("worker"))?;
+    for file in ["runtime.toml", "nuclio_handler.h"] {
+        place(&runner.root.join(NATIVE).join(file), &runtime.join(file))?;
+    }
+    lay_out_tree(&runner.root.join("sdk/rust"), &runtime.join("sdk"), &["rs", "toml"])
+}
+
+/// A folder's files with these endings, and none that it no longer has.
+fn lay_out_tree(from: &Path, to: &Path, endings: &[&str]) -> Result<()> {
+    let mut wanted = Vec::new();
+    for extension in endings {
+        for file in source::files_below(from, extension)? {
+            let copy = to.join(file.strip_prefix(from)?);
+            place(&file, &copy)?;
+            wanted.push(copy);
+        }
+    }
+    for extension in endings {
+        for file in source::files_below(to, extension)?.iter().filter(|f| !wanted.contains(f)) {
+            std::fs::remove_file(file)?;
+        }
+    }
+    Ok(())
 }
 
 /// Copies a file unless the copy is as new. The old one is replaced, not written into: it may run.
@@ -122,7 +224,7 @@ fn place(from: &Path, to: &Path) -> Result<()> {
 
 /// Removes what an earlier build left and this one no longer has.
 fn remove_others(folder: &Path, wanted: &[PathBuf]) -> Result<()> {
-    for extension in ["py", "pyi", "typed", "so", "toml"] {
+    for extension in ["py", "pyi", "typed", "so", "toml", "js", "ts", "json", "node", "rb"] {
         for file in source::files_below(folder, extension)? {
             if !wanted.contains(&file) {
                 std::fs::remove_file(&file)?;

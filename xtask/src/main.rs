@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod assemble;
+mod conformance;
 mod gates;
 mod ledger;
 mod python;
@@ -33,6 +34,8 @@ cargo xtask <command>
   dist                      release build: target/dist/nuclio, its tarball and the wheel
   ledger [WORDS]            build, then account for every request while workers are killed and
                             stopped; --requests 1000000 is the long form
+  conformance [FOLDER]      build, then play the processor against the workers of runtimes/NAME, or
+                            of all there are
   codegen                   write the files made from code again
   ci <gate>                 one gate alone";
 
@@ -67,6 +70,7 @@ fn dispatch(arguments: &[String]) -> Result<End> {
         ["build"] => assemble::dev(&runner).map(|_| End::Passed),
         ["dist"] => assemble::dist(&runner).map(|()| End::Passed),
         ["ledger", rest @ ..] => ledger::run(&runner, rest).map(|()| End::Passed),
+        ["conformance", rest @ ..] => conformance::run(&runner, rest).map(|()| End::Passed),
         ["codegen"] => gates::codegen::write(&runner).map(|()| End::Passed),
         ["ci", name] => match gates::find(name) {
             Some(gate) => (gate.run)(&runner).map(|()| End::Passed),

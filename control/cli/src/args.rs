@@ -79,7 +79,8 @@ Examples:
   nuclio run hello.py --record events.jsonl
   nuclio run greeter ./code --handler main:handler -e GREETING=Hi
   nuclio run -f function.yaml --port 9000
-  nuclio run hello.py --trigger cron,schedule='*/5 * * * *'")]
+  nuclio run hello.py --trigger cron,schedule='*/5 * * * *'
+  nuclio run --handler jq --runtime-arg .name")]
 pub struct RunArgs {
     /// Name of the function [default: the name in function.yaml, else that of the file, in lower
     /// case and with - for other characters]. An argument alone is the FILE if it exists, has a
@@ -123,6 +124,10 @@ pub struct RunArgs {
     /// a comma [env: NUCLIO_TRIGGER, one a line]
     #[arg(long, value_name = "KIND,KEY=VALUE")]
     pub trigger: Vec<String>,
+    /// Argument of the program, where the runtime runs programs; repeatable
+    /// [env: NUCLIO_RUNTIME_ARG, one a line]
+    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
+    pub runtime_arg: Vec<String>,
     /// Load the code again whenever it is saved
     #[arg(long, env = "NUCLIO_WATCH", hide_env_values = true)]
     #[arg(value_parser = FalseyValueParser::new())]

@@ -48,6 +48,8 @@ pub fn make(said: &Said<'_>, mistakes: &mut Mistakes) -> Option<Made> {
     });
     let variables = variables(said, mistakes);
     let triggers = triggers(said, mistakes);
+    let (program_arguments, _) =
+        listed(said, &said.args.runtime_arg, "runtime-arg", "NUCLIO_RUNTIME_ARG", mistakes);
     if let Some(name) = &source.name {
         mistakes.keep(names::check("NAME", name));
     }
@@ -68,7 +70,10 @@ pub fn make(said: &Said<'_>, mistakes: &mut Mistakes) -> Option<Made> {
     };
     let (function, code) =
         with_code(said, &source, configured, runtime_flag, &mut warnings, mistakes)?;
-    let function = finished(said, &source, function, &code, variables, triggers, mistakes)?;
+    let mut function = finished(said, &source, function, &code, variables, triggers, mistakes)?;
+    if !program_arguments.is_empty() {
+        with_arguments(said, &mut function, &code, program_arguments, mistakes);
+    }
     mistakes.are_none().then_some(Made { function, code, warnings })
 }
 
@@ -238,6 +243,27 @@ fn finished(
     add_triggers(said, &mut function, triggers, mistakes);
     check_whole(&function, mistakes);
     Some(function)
+}
+
+/// Arguments of the command line are those of function.yaml, in words that no blank can split.
+fn with_arguments(
+    said: &Said<'_>,
+    function: &mut Function,
+    code: &Code,
+    arguments: Vec<String>,
+    mistakes: &mut Mistakes,
+) {
+    if !code.runtime.programs {
+        let from =
+            if said.args.runtime_arg.is_empty() { "NUCLIO_RUNTIME_ARG" } else { "--runtime-arg" };
+        return mistakes.add(format!(
+            "{from}: the runtime is {}, which runs no programs with arguments; leave it out",
+            code.runtime.id
+        ));
+    }
+    let list = arguments.into_iter().map(serde_json::Value::String).collect();
+    let other = &mut function.spec.runtime_attributes.other;
+    other.insert("arguments".into(), serde_json::Value::Array(list));
 }
 
 /// The name of the code; of its folder where the file is one that every folder has.

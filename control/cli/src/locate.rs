@@ -59,7 +59,8 @@ impl Surroundings {
         }
     }
 
-    fn in_path(&self, program: &str) -> Option<PathBuf> {
+    /// A program by its name, in the folders of `PATH`.
+    pub fn in_path(&self, program: &str) -> Option<PathBuf> {
         let path = self.var("PATH")?;
         std::env::split_paths(path)
             .filter(|folder| !folder.as_os_str().is_empty())

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::locate::Surroundings;
 use crate::near::nearest;
 
 /// Endings of languages that exist in the world, so that a file whose runtime is not installed
@@ -40,6 +41,9 @@ pub struct Runtime {
     pub extensions: Vec<String>,
     #[serde(default)]
     pub shebangs: Vec<String>,
+    /// Files that make the folder they stand in one piece of code, such as `Cargo.toml`.
+    #[serde(default)]
+    pub packages: Vec<String>,
     /// The `nuclio run` flag that names another interpreter, without its dashes.
     #[serde(default)]
     pub interpreter_flag: Option<String>,
@@ -51,6 +55,9 @@ pub struct Runtime {
     /// The command that installs what `{code}` needs and prints the interpreter to use.
     #[serde(default)]
     pub install: Vec<String>,
+    /// Any program on `PATH` can be its handler.
+    #[serde(default)]
+    pub programs: bool,
 }
 
 impl Runtime {
@@ -63,8 +70,21 @@ impl Runtime {
         }
     }
 
+    /// The program on `PATH` that a handler names, where this runtime runs programs.
+    pub fn program(&self, handler: &str, around: &Surroundings) -> Option<PathBuf> {
+        let name = handler.split_once(':').map_or(handler, |(name, _)| name);
+        let may_be = self.programs && !name.is_empty() && !name.contains('/');
+        may_be.then(|| around.in_path(name))?
+    }
+
     fn has_ending_of(&self, name: &str) -> bool {
         self.extensions.iter().any(|ending| ends_with(name, ending))
+            || self.packages.iter().any(|package| package == name)
+    }
+
+    /// The file in a folder that makes it a package of this language.
+    pub fn package_in(&self, folder: &Path) -> Option<PathBuf> {
+        self.packages.iter().map(|name| folder.join(name)).find(|file| file.is_file())
     }
 
     /// "python (.py)"
@@ -113,6 +133,11 @@ impl Catalog {
         }
         runtimes.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(Self { folder: folder.to_owned(), runtimes })
+    }
+
+    /// The language that runs programs, if one does.
+    pub fn of_programs(&self) -> Option<&Runtime> {
+        self.runtimes.iter().find(|runtime| runtime.programs)
     }
 
     /// Finds "python" and "python:3.13".
@@ -238,10 +263,12 @@ mod tests {
             names: words(&["python"]),
             extensions: words(&[".py"]),
             shebangs: words(&["python", "python3"]),
+            packages: Vec::new(),
             interpreter_flag: Some("python".into()),
             interpreter: "python3".into(),
             interpreter_versioned: "python{version}".into(),
             install: Vec::new(),
+            programs: false,
         }
     }
 

@@ -77,6 +77,10 @@ pub fn choose(
     if source.config.is_none() {
         source.config = source.code.as_deref().and_then(config_in);
     }
+    if !was_given && let Some(program) = program_of_flags(args, around, catalog) {
+        source.code = Some(program);
+        return source;
+    }
     match words {
         (Some(name), None) if !was_given => mistakes.add(format!(
             "there is no file {name}, and nothing to serve for a function of that name; write \
@@ -89,6 +93,15 @@ pub fn choose(
         _ => {}
     }
     source
+}
+
+/// `--handler jq` alone is enough: the program is the code.
+fn program_of_flags(args: &RunArgs, around: &Surroundings, catalog: &Catalog) -> Option<PathBuf> {
+    let runtime = match args.runtime.as_deref() {
+        Some(name) => catalog.by_name(name).ok()?,
+        None => catalog.of_programs()?,
+    };
+    runtime.program(args.handler.as_deref()?, around)
 }
 
 fn is_file(word: &str, around: &Surroundings, catalog: &Catalog) -> bool {
@@ -165,10 +178,21 @@ pub fn find_code(
     catalog: &Catalog,
     around: &Surroundings,
 ) -> Result<Code, String> {
-    let module = handler.split_once(':').map(|(module, _)| module).filter(|m| !m.is_empty());
+    if let Some(package) = package(path, runtime, catalog) {
+        return Ok(package);
+    }
+    let by_programs = runtime.is_some_and(|runtime| runtime.programs).then_some(handler);
+    let module = handler.split_once(':').map(|(module, _)| module).or(by_programs);
+    let module = module.filter(|m| !m.is_empty());
+    let program = runtime.and_then(|runtime| runtime.program(handler, around));
     let (file, path) = if path.is_dir() {
-        match module {
-            Some(module) => {
+        match (module, program) {
+            (Some(module), Some(program))
+                if module_file(path, module, runtime, catalog).is_err() =>
+            {
+                (program.clone(), program)
+            }
+            (Some(module), _) => {
                 let file = module_file(path, module, runtime, catalog).map_err(|told| {
                     format!(
                         "the handler names the module {module}, which is not in {}{told}; write one that is",
@@ -177,7 +201,7 @@ pub fn find_code(
                 })?;
                 (file, path.to_owned())
             }
-            None => {
+            (None, _) => {
                 let file = only_candidate(path, runtime, catalog)
                     .map_err(|told| format!("{} {told}", around.shown(path)))?;
                 (file.clone(), file)
@@ -191,11 +215,25 @@ pub fn find_code(
     };
     let shown = around.shown(&file);
     let head = first_bytes(&file).map_err(|told| format!("{shown} {told}"))?;
-    let runtime = match runtime {
+    let of_programs = catalog.of_programs();
+    let is_program = |r: &&Runtime| r.program(handler, around).as_deref() == Some(&*file);
+    let runtime = match runtime.or(of_programs.filter(is_program)) {
         Some(runtime) => runtime.clone(),
         None => catalog.of_file(&shown, &head)?.clone(),
     };
     Ok(Code { path, file, runtime })
+}
+
+/// A folder that is code as a whole, in the language whose package file it holds; not if a handler
+/// of another language is there, whose helper the package then is.
+fn package(path: &Path, runtime: Option<&Runtime>, catalog: &Catalog) -> Option<Code> {
+    let mut languages = catalog.runtimes.iter().filter(|r| runtime.is_none_or(|w| w.id == r.id));
+    let (file, found) = languages.find_map(|r| Some((r.package_in(path)?, r)))?;
+    let mut others = catalog.runtimes.iter().filter(|r| runtime.is_none() && r.id != found.id);
+    if others.any(|other| !candidates(path, Some(other), catalog).is_empty()) {
+        return None;
+    }
+    Some(Code { path: path.to_owned(), file, runtime: found.clone() })
 }
 
 /// `a.b:handler` and `b.py:handler` are both right for `.../b.py`.
@@ -350,6 +388,28 @@ mod tests {
         let dir = folder(files);
         let told: Vec<_> = lines.iter().map(|line| chosen(dir.path(), line)).collect();
         expected.assert_eq(&told.join("\n"));
+    }
+
+    #[test]
+    fn a_package_is_served_as_a_folder_unless_a_handler_is_beside_it() {
+        let native = r#"
+            id = "native"
+            extensions = [".so", ".rs"]
+            packages = ["Cargo.toml"]
+        "#;
+        let mut catalog = catalog();
+        catalog.runtimes.push(toml::from_str(native).unwrap());
+        let found = |files: &[&str]| {
+            let dir = folder(files);
+            let around = Surroundings::made_up(dir.path(), dir.path(), &[]);
+            let code = find_code(dir.path(), "", None, &catalog, &around).unwrap();
+            let path = code.path.strip_prefix(dir.path()).unwrap().display().to_string();
+            (code.runtime.id, path)
+        };
+        let told = |id: &str, path: &str| (id.to_owned(), path.to_owned());
+        assert_eq!(found(&["Cargo.toml", "build.rs", "src/lib.rs"]), told("native", ""));
+        assert_eq!(found(&["Cargo.toml", "handler.py"]), told("python", "handler.py"));
+        assert_eq!(found(&["handler.rs"]), told("native", "handler.rs"));
     }
 
     #[test]

@@ -14,10 +14,10 @@ use pyo3::types::PyBytes;
 use pyo3::{PyTraverseError, PyVisit, intern};
 use rings::abi::{EventHeader, event_flag};
 use rings::header::EventView;
-use shim::Body;
+use shim::{Body, Extra, extra};
 
 use crate::body::{self, BODY_COPIES, BODY_GATHERS, BODY_VIEWS, BodyStream, gather};
-use crate::fields::{Extra, extra, percent_decoded};
+use crate::fields::percent_decoded;
 use crate::hold::{Hold, Pin};
 use crate::render::sdk_function;
 use crate::strings::{self, string};

@@ -62,63 +62,6 @@ fn hex(byte: &u8) -> Option<u8> {
     char::from(*byte).to_digit(16).map(|digit| digit as u8)
 }
 
-/// A text or a number out of an event's `ext`.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Extra<'a> {
-    Text(&'a [u8]),
-    Number(u64),
-}
-
-/// Looks `name` up in the MessagePack map `ext`; values that are neither text nor a whole number end
-/// the search.
-pub fn extra<'a>(ext: &'a [u8], name: &str) -> Option<Extra<'a>> {
-    let mut rest = Reader(ext);
-    let pairs = match rest.byte()? {
-        head @ 0x80..=0x8f => usize::from(head & 15),
-        0xde => rest.number(2)? as usize,
-        _ => return None,
-    };
-    for _ in 0..pairs {
-        let key = rest.value()?;
-        let value = rest.value()?;
-        if key == Extra::Text(name.as_bytes()) {
-            return Some(value);
-        }
-    }
-    None
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn byte(&mut self) -> Option<u8> {
-        Some(self.take(1)?[0])
-    }
-
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    /// A big-endian number of so many bytes.
-    fn number(&mut self, bytes: usize) -> Option<u64> {
-        Some(self.take(bytes)?.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
-    }
-
-    fn value(&mut self) -> Option<Extra<'a>> {
-        let length = match self.byte()? {
-            small @ 0x00..=0x7f => return Some(Extra::Number(u64::from(small))),
-            size @ 0xcc..=0xcf => return Some(Extra::Number(self.number(1 << (size - 0xcc))?)),
-            short @ 0xa0..=0xbf => usize::from(short & 31),
-            size @ 0xd9..=0xdb => self.number(1 << (size - 0xd9))? as usize,
-            size @ 0xc4..=0xc6 => self.number(1 << (size - 0xc4))? as usize,
-            _ => return None,
-        };
-        self.take(length).map(Extra::Text)
-    }
-}
-
 /// Year, month, day, hour, minute, second, microsecond of a moment in UTC.
 pub fn civil_time(unix_ns: u64) -> (i32, [u8; 5], u32) {
     let seconds = unix_ns / 1_000_000_000;

@@ -14,8 +14,9 @@ use pyo3::types::{PyBool, PyBytes, PyDateTime, PyDict, PyInt, PyString, PyType, 
 use rings::abi::EventHeader;
 use rings::header::EventView;
 
-use crate::fields::{Extra, canonical_name, civil_time, extra, query_pairs, text};
+use crate::fields::{canonical_name, civil_time, query_pairs, text};
 use crate::strings::{self, string};
+use shim::{Extra, extra};
 
 /// A name and its value.
 pub type Pair<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);

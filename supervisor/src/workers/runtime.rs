@@ -54,6 +54,9 @@ pub struct RuntimeFile {
     /// Its workers take several events in one call of the handler.
     #[serde(default)]
     pub batches: bool,
+    /// Its handlers read a request's body while it comes.
+    #[serde(default)]
+    pub streams_requests: bool,
     #[serde(default = "one")]
     pub max_inflight_sync: u32,
     /// Environment of its workers.

@@ -12,9 +12,9 @@ from wire import ask
 FUNCTIONS = pathlib.Path(__file__).with_name("functions")
 
 
-def function(name):
+def function(name, ending=".py"):
     """The source of a function in `functions/`."""
-    return (FUNCTIONS / f"{name}.py").read_text()
+    return (FUNCTIONS / f"{name}{ending}").read_text()
 
 
 def records_of(processor):

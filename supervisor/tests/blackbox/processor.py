@@ -120,13 +120,18 @@ class Processor:
     """A running `nuclio run` (which becomes `processor`), in a folder of its own."""
 
     def __init__(self, code=HANDLER, spec=None, flags=(), env=None, wrap=(), files=(), **popen):
-        # Whether a zygote comes once it serves; its descriptors are part of every census.
-        self.forks = popen.pop("forks", True)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="nuclio-blackbox-"))
         for file in files:
             shutil.copy(file, self.folder)
-        (self.folder / "function.py").write_text(code)
-        argv = [*wrap, NUCLIO, "run", "function.py"]
+        # The file with the code; None for a function that is a program on PATH.
+        name = popen.pop("file", "function.py")
+        # Whether a zygote comes once it serves; its descriptors are part of every census.
+        self.forks = popen.pop("forks", name is not None and name.endswith(".py"))
+        argv = [*wrap, NUCLIO, "run"]
+        if name is not None:
+            (self.folder / name).write_text(code)
+            (self.folder / name).chmod(0o755)
+            argv.append(name)
         if spec is not None:
             (self.folder / "function.yaml").write_text(function_yaml(spec))
             argv += ["-f", "function.yaml"]
@@ -341,12 +346,16 @@ class ProcessorCase(unittest.TestCase):
     env = None
     # Off for tests that replace workers on purpose.
     keeps_workers = True
+    # More for languages that are compiled first.
+    start_limit_s = START_LIMIT_S
+    # The file that the code is written to; its ending chooses the runtime.
+    file = "function.py"
 
     @classmethod
     def setUpClass(cls):
-        cls.processor = Processor(cls.code, cls.spec, cls.flags, cls.env)
+        cls.processor = Processor(cls.code, cls.spec, cls.flags, cls.env, file=cls.file)
         cls.addClassCleanup(cls.processor.close)
-        cls.processor.wait_ready()
+        cls.processor.wait_ready(cls.start_limit_s)
         cls.before = cls.processor.census()
 
     def setUp(self):

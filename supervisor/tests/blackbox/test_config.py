@@ -15,7 +15,7 @@ MISTAKES = [
     ({"handlr": "a:b"}, ["spec.handlr", "handler?"]),
     ({"handler": ["a"]}, ["spec.handler", "list", "text"]),
     ({"runtime": "pyton"}, ["spec.runtime", "python?"]),
-    ({"runtime": "golang"}, ["spec.runtime", "not installed", "python"]),
+    ({"runtime": "java"}, ["spec.runtime", "not installed", "python"]),
     ({"minReplicas": -1}, ["spec.minReplicas", "-1", "whole number"]),
     ({"env": [{"nam": "A"}]}, ["spec.env[0].nam", "name?"]),
     ({"env": {"A": "b"}}, ["spec.env"]),

@@ -9,8 +9,9 @@ use anyhow::Result;
 
 use crate::runner::Runner;
 
-/// Crates with such tests: `spec` makes the schema and the reference page of function.yaml.
-const OWNERS: [&str; 2] = ["-p", "spec"];
+/// Crates with such tests: `spec` makes the schema and the reference page of function.yaml,
+/// `nuclio-shim-c` and `nuclio-native` their C headers.
+const OWNERS: [&str; 6] = ["-p", "spec", "-p", "nuclio-shim-c", "-p", "nuclio-native"];
 
 pub fn check(runner: &Runner) -> Result<()> {
     runner.run(&mut committed(runner))

@@ -31,7 +31,8 @@ fn findings(settings: &Table, metadata: &Value) -> Result<Vec<String>> {
     for package in packages {
         let name = package["name"].as_str().context("a package without a name")?;
         let license = package["license"].as_str().unwrap_or("");
-        if !is_allowed(license, &allowed) {
+        let granted = exceptions(settings, name).chain(allowed.iter().copied()).collect();
+        if !is_allowed(license, &granted) {
             findings.push(format!("{name}: licence `{license}` is not in deny.toml"));
         }
         let source = package["source"].as_str();
@@ -51,6 +52,13 @@ fn findings(settings: &Table, metadata: &Value) -> Result<Vec<String>> {
         }
     }
     Ok(findings)
+}
+
+/// Licences that only this package may have.
+fn exceptions<'a>(settings: &'a Table, name: &str) -> impl Iterator<Item = &'a str> {
+    let all = settings["licenses"].get("exceptions").and_then(toml::Value::as_array);
+    let own = all.into_iter().flatten().filter(move |one| one["name"].as_str() == Some(name));
+    own.flat_map(|one| texts(&one["allow"])).collect::<Vec<_>>().into_iter()
 }
 
 /// Whether a package needs another one beyond its tests.
@@ -135,6 +143,21 @@ mod tests {
         assert!(!allows("(MIT OR Apache-2.0) AND OpenSSL"));
         assert!(!allows(""));
         assert!(!allows("(MIT"));
+    }
+
+    #[test]
+    fn an_exception_is_for_the_crate_named() {
+        let settings: Table = toml::from_str(
+            "bans.deny = []\n[licenses]\nallow = ['MIT']\n\
+             exceptions = [{ name = 'tool', allow = ['MPL-2.0'] }]",
+        )
+        .unwrap();
+        let metadata = serde_json::json!({ "packages": [
+            { "name": "tool", "license": "MPL-2.0", "dependencies": [] },
+            { "name": "other", "license": "MPL-2.0", "dependencies": [] },
+        ]});
+        let findings = findings(&settings, &metadata).unwrap();
+        assert_eq!(findings, ["other: licence `MPL-2.0` is not in deny.toml"]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod deny;
 mod docs;
 mod installed;
 mod loom;
+mod node;
 mod ordering;
 mod readme;
 mod served;
@@ -15,6 +16,7 @@ pub mod tests;
 
 use anyhow::{Result, bail};
 
+use crate::conformance;
 use crate::runner::Runner;
 
 pub struct Gate {
@@ -27,7 +29,7 @@ pub struct Gate {
 }
 
 /// In the order of `cargo xtask test`: quick ones first.
-pub const GATES: [Gate; 13] = [
+pub const GATES: [Gate; 15] = [
     Gate { name: "fmt", limit_s: 60, needs_build: false, run: fmt },
     Gate { name: "docs", limit_s: 60, needs_build: false, run: docs::run },
     Gate { name: "arrows", limit_s: 60, needs_build: false, run: arrows::run },
@@ -38,9 +40,11 @@ pub const GATES: [Gate; 13] = [
     Gate { name: "loom", limit_s: 600, needs_build: false, run: loom::run },
     Gate { name: "ordering", limit_s: 1200, needs_build: false, run: ordering::run },
     Gate { name: "python", limit_s: 600, needs_build: true, run: tests::python },
+    Gate { name: "node", limit_s: 600, needs_build: true, run: node::run },
+    Gate { name: "conformance", limit_s: 600, needs_build: true, run: conformance::gate },
     Gate { name: "readme", limit_s: 60, needs_build: true, run: readme::run },
     Gate { name: "wheel", limit_s: 120, needs_build: true, run: installed::run },
-    Gate { name: "blackbox", limit_s: 900, needs_build: true, run: tests::black_box },
+    Gate { name: "blackbox", limit_s: 1200, needs_build: true, run: tests::black_box },
 ];
 
 pub fn find(name: &str) -> Option<&'static Gate> {

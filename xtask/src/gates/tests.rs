@@ -65,7 +65,7 @@ pub fn with_tools<'a>(runner: &Runner, command: &'a mut Command) -> &'a mut Comm
     command
 }
 
-fn test_python(runner: &Runner) -> Result<PathBuf> {
+pub fn test_python(runner: &Runner) -> Result<PathBuf> {
     let chosen = || python::chosen().map(|one| one.executable);
     setup::environment_python(runner).or_else(chosen).context("no CPython 3.11 or later")
 }

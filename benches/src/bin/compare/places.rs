@@ -79,6 +79,11 @@ impl Places {
         python.exists().then_some(python)
     }
 
+    /// What setup.sh had npm install.
+    pub fn peers_node_modules(&self) -> PathBuf {
+        self.venv.join("node_modules")
+    }
+
     pub fn peer_module(&self, module: &str) -> Command {
         let mut command = self.python();
         command.args(["-m", module]);

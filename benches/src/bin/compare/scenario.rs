@@ -9,6 +9,8 @@ pub struct Scenario {
     /// nuclio's handler, a file of `benches/scenarios/`; and the one of the server `nuclio-view`.
     pub handler: &'static str,
     pub view_handler: &'static str,
+    /// The same in Rust, for the server `nuclio-native`.
+    pub native_handler: &'static str,
     /// wrk's own CPU per request while the floor answers, above which the machine counts as
     /// disturbed. None where no such figure is known.
     pub calm_wrk_us_max: Option<f64>,
@@ -35,6 +37,7 @@ const HELLO: Scenario = Scenario {
     connections: 64,
     handler: "hello.py",
     view_handler: "hello.py",
+    native_handler: "hello.rs",
     calm_wrk_us_max: Some(CALM_WRK_US),
     floor_ratio_max: Some(1.35),
     peer_limit: Some(PeerLimit::BestGranian(0.55)),
@@ -45,6 +48,7 @@ const ECHO: Scenario = Scenario {
     body_bytes: 1024,
     handler: "echo.py",
     view_handler: "echo_view.py",
+    native_handler: "echo.rs",
     floor_ratio_max: Some(1.5),
     peer_limit: Some(PeerLimit::BelowEveryPeer),
     ..HELLO

@@ -39,12 +39,19 @@ pub enum Server {
     Nuclio,
     /// `nuclio run` with the handler that answers `event.body_view`
     NuclioView,
+    /// `nuclio run` with the same handler in Rust
+    NuclioNative,
     GranianWsgi,
     GranianRsgi,
     Socketify,
     /// socketify reading bodies through `get_data` instead of `on_data`
     SocketifyFuture,
     Uvicorn,
+    /// `nuclio run` with the same handlers in JavaScript
+    NuclioNode,
+    /// `node:http` and nothing else
+    NodeHttp,
+    Fastify,
 }
 
 impl Server {
@@ -53,7 +60,7 @@ impl Server {
     }
 
     pub fn is_nuclio(self) -> bool {
-        matches!(self, Self::Nuclio | Self::NuclioView)
+        matches!(self, Self::Nuclio | Self::NuclioView | Self::NuclioNative | Self::NuclioNode)
     }
 
     pub fn is_peer(self) -> bool {
@@ -70,7 +77,9 @@ impl Server {
             Self::GranianWsgi | Self::GranianRsgi => Some("granian"),
             Self::Socketify | Self::SocketifyFuture => Some("socketify"),
             Self::Uvicorn => Some("uvicorn"),
-            Self::Floor | Self::Nuclio | Self::NuclioView => None,
+            Self::Fastify => Some("fastify"),
+            Self::Floor | Self::Nuclio | Self::NuclioView | Self::NuclioNative => None,
+            Self::NuclioNode | Self::NodeHttp => None,
         }
     }
 
@@ -87,11 +96,15 @@ impl Server {
             }
             Self::Nuclio => nuclio(places, scenario.handler, ports)?,
             Self::NuclioView => nuclio(places, scenario.view_handler, ports)?,
+            Self::NuclioNative => nuclio(places, scenario.native_handler, ports)?,
             Self::GranianWsgi => granian(places, "wsgi", &port),
             Self::GranianRsgi => granian(places, "rsgi", &port),
             Self::Socketify => socketify(places, "callback", &port),
             Self::SocketifyFuture => socketify(places, "future", &port),
             Self::Uvicorn => uvicorn(places, &port),
+            Self::NuclioNode => nuclio(places, &scenario.handler.replace(".py", ".js"), ports)?,
+            Self::NodeHttp => node(places, "node_http.js", &port),
+            Self::Fastify => node(places, "fastify_app.js", &port),
         };
         Ok(command)
     }
@@ -112,7 +125,7 @@ fn nuclio(places: &Places, handler: &str, ports: Ports) -> Result<Command> {
         .args(["--admin", &format!("127.0.0.1:{}", ports.admin)])
         .env("NUCLIO_STATE_DIR", places.state_folder()?);
     // The interpreter that the peers have, so that nobody wins by a better Python.
-    if let Some(python) = places.peers_python() {
+    if let Some(python) = places.peers_python().filter(|_| handler.ends_with(".py")) {
         command.arg("--python").arg(python);
     }
     Ok(command)
@@ -128,6 +141,13 @@ fn granian(places: &Places, interface: &str, port: &str) -> Command {
         .args(["--backlog", "2048", "--working-dir"])
         .arg(places.peers_folder())
         .arg(format!("{interface}_app:app"));
+    command
+}
+
+fn node(places: &Places, app: &str, port: &str) -> Command {
+    let mut command = Command::new("node");
+    command.arg(places.peers_folder().join(app)).arg(port);
+    command.env("NODE_PATH", places.peers_node_modules()).env("NODE_ENV", "production");
     command
 }
 

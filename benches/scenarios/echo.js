@@ -1,0 +1,2 @@
+// Answers with the body as it came.
+exports.handler = (context, event) => event.body

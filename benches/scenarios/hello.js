@@ -1,0 +1,2 @@
+// Answers hello.
+exports.handler = () => 'hello'

@@ -1,0 +1,2 @@
+// Does nothing, so that what is measured is the runtime.
+exports.handler = () => null

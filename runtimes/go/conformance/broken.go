@@ -1,0 +1,4 @@
+// Code that cannot be a function, for the conformance kit.
+package main
+
+func Handler( {

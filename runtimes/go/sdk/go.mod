@@ -1,0 +1,3 @@
+module github.com/nuclio/nuclio-sdk-go
+
+go 1.18
