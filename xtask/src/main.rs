@@ -33,7 +33,8 @@ cargo xtask <command>
   build                     build the programs into target/dev-dist/nuclio
   dist                      release build: target/dist/nuclio, its tarball and the wheel
   ledger [WORDS]            build, then account for every request while workers are killed and
-                            stopped; --requests 1000000 is the long form
+                            stopped; --mixed --requests 1000000 is the long form of all
+                            runtimes at once
   conformance [FOLDER]      build, then play the processor against the workers of runtimes/NAME, or
                             of all there are
   codegen                   write the files made from code again

@@ -1,40 +1,30 @@
 //! Judges a run: every request against what the workers noted and what was done to them.
 //!
-//! Pure but for reading the notes. Says nothing is wrong only where the contract (sections 4 and 5)
-//! allows what was seen.
+//! Pure. Says nothing is wrong only where the contract (sections 4 and 5) allows what was seen.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
-use std::fs;
-use std::path::Path;
 
 use crate::chaos::{By, Doom};
-use crate::client::Line;
-use crate::plan::{Asked, Attempts, Deed};
+use crate::client::{Fault, Line};
+use crate::kinds::{Helpers, Traits};
+use crate::notes::Note;
+use crate::plan::{Asked, Attempts, Deed, name_of};
 use crate::processor::Death;
 use crate::stalls::{Stall, lost_within};
 
-/// `eventTimeout` of every run.
+/// `eventTimeout` where a run has the machine to itself.
 pub const TIMEOUT_NS: u64 = 1_000_000_000;
 /// The processor counts from the start of the turn in which it read the request.
 const EARLY_NS: u64 = 20_000_000;
 /// What a busy machine may add until the client has read the 408.
-const LATE_NS: u64 = 500_000_000;
+pub const LATE_NS: u64 = 500_000_000;
 /// From a death until the processor's log tells of it, where nothing else does.
-const TOLD_NS: u64 = 100_000_000;
-/// Bytes of one note: number, CLOCK_MONOTONIC, pid, attempt.
-const NOTE_BYTES: usize = 24;
+pub const TOLD_NS: u64 = 100_000_000;
+/// From the death of a program until its worker, which has to be given a core, has seen it.
+const SEEN_NS: u64 = 1_000_000_000;
 /// Faults shown one by one; the rest is counted.
 const SHOWN_MAX: usize = 20;
-
-/// One execution, noted by the worker before it answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Note {
-    pub id: u64,
-    pub begun_ns: u64,
-    pub pid: u32,
-    pub attempt: u32,
-}
 
 /// Everything that is known of a run.
 pub struct Evidence<'a> {
@@ -47,8 +37,10 @@ pub struct Evidence<'a> {
     pub deaths: &'a HashMap<u32, Death>,
     /// When the machine had no time for the processor.
     pub stalls: &'a [Stall],
-    /// Workers have one event at a time, so a death costs one at most.
-    pub one_at_a_time: bool,
+    pub traits: &'a Traits,
+    pub timeout_ns: u64,
+    pub late_ns: u64,
+    pub told_ns: u64,
 }
 
 /// What came of it.
@@ -71,30 +63,8 @@ pub struct Account {
     /// Attempts that must have been begun on workers that died.
     pub begun_lost: u64,
     pub executions: u64,
-}
-
-/// Reads every worker's notes.
-pub fn read_notes(folder: &Path) -> Result<Vec<Note>, String> {
-    let mut notes = Vec::new();
-    for entry in fs::read_dir(folder).map_err(|e| e.to_string())? {
-        let path = entry.map_err(|e| e.to_string())?.path();
-        if path.extension().is_none_or(|extension| extension != "notes") {
-            continue;
-        }
-        let bytes = fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-        if bytes.len() % NOTE_BYTES != 0 {
-            return Err(format!("{} ends within a note", path.display()));
-        }
-        for note in bytes.chunks_exact(NOTE_BYTES) {
-            let long =
-                |at: usize| note[at..at + 8].iter().rev().fold(0, |n, b| n << 8 | u64::from(*b));
-            let both = long(16);
-            let (pid, attempt) = (both as u32, (both >> 32) as u32);
-            notes.push(Note { id: long(0), begun_ns: long(8), pid, attempt });
-        }
-    }
-    notes.sort_unstable_by_key(|note| (note.id, note.begun_ns));
-    Ok(notes)
+    /// Events whose program was to die of them.
+    pub failures: u64,
 }
 
 /// What is known of the ends of workers, by pid.
@@ -107,6 +77,10 @@ struct Ends {
     stopped_pids: HashMap<u32, u64>,
     /// Those that were killed from outside.
     killed: HashSet<u32>,
+    /// When programs of workers were killed from outside.
+    helpers_killed: Vec<u64>,
+    /// Times in which some worker had begun something and not ended, in their order.
+    up: Vec<(u64, u64)>,
 }
 
 impl Ends {
@@ -128,6 +102,7 @@ impl Ends {
         }
         for doom in evidence.dooms {
             match doom.by {
+                By::KillHelper => {}
                 By::Kill => drop(died_ns.insert(doom.pid, doom.at_ns)),
                 By::Stop => {
                     note_first(&mut stopped_pids, doom.pid, doom.at_ns);
@@ -137,13 +112,23 @@ impl Ends {
                 }
             }
         }
-        let mut order: Vec<_> = died_ns.iter().map(|(pid, at)| (*at, *pid)).collect();
-        order.sort_unstable();
         let until = |pid: &u32| died_ns.get(pid).copied().unwrap_or(u64::MAX);
         let stopped = stopped_pids.iter().map(|(pid, at)| (*at, until(pid))).collect();
-        let killed = evidence.dooms.iter().filter(|doom| doom.by == By::Kill);
-        let killed = killed.map(|doom| doom.pid).collect();
-        Self { died_ns, order, stopped, stopped_pids, killed }
+        let runs_until = |pid: &u32| until(pid).min(*stopped_pids.get(pid).unwrap_or(&u64::MAX));
+        let begun = first_notes(evidence.notes);
+        let up = merged(begun.iter().map(|(pid, at)| (*at, runs_until(pid))));
+        if !evidence.traits.one_at_a_time {
+            // Retired first, so that the log does not tell of its end: some time after the stop.
+            for (pid, at) in &stopped_pids {
+                died_ns.entry(*pid).or_insert(*at);
+            }
+        }
+        let mut order: Vec<_> = died_ns.iter().map(|(pid, at)| (*at, *pid)).collect();
+        order.sort_unstable();
+        let done = |by: By| evidence.dooms.iter().filter(move |doom| doom.by == by);
+        let killed = done(By::Kill).map(|doom| doom.pid).collect();
+        let helpers_killed = done(By::KillHelper).map(|doom| doom.at_ns).collect();
+        Self { died_ns, order, stopped, stopped_pids, killed, helpers_killed, up }
     }
 
     /// Workers that died between two moments, but for those that are named.
@@ -151,6 +136,13 @@ impl Ends {
         let at = |ns: u64| self.order.partition_point(|(died, _)| *died < ns);
         let named = |pid: u32| but.iter().any(|note| note.pid == pid);
         self.order[at(from_ns)..at(to_ns)].iter().filter(|(_, pid)| !named(*pid)).count()
+    }
+
+    /// For how long of a time some worker was up.
+    fn up_within(&self, from_ns: u64, to_ns: u64) -> u64 {
+        let first = self.up.partition_point(|(_, until)| *until <= from_ns);
+        let here = self.up[first..].iter().take_while(|(from, _)| *from < to_ns);
+        here.map(|(from, until)| to_ns.min(*until) - from_ns.max(*from)).sum()
     }
 
     /// Some worker was stopped at some moment of these.
@@ -170,12 +162,8 @@ pub fn judge(evidence: &Evidence<'_>) -> Account {
         let count = notes.iter().take_while(|note| note.id == id as u64).count();
         let (own, rest) = notes.split_at(count);
         notes = rest;
-        let case = Case {
-            asked: (evidence.asked_of)(id as u64),
-            line: *line,
-            notes: own,
-            stalls: evidence.stalls,
-        };
+        let case =
+            Case { asked: (evidence.asked_of)(id as u64), line: *line, notes: own, evidence };
         account.requests += 1;
         *account.statuses.entry(line.status).or_default() += 1;
         if let Some(fault) = case.fault(&ends) {
@@ -186,12 +174,31 @@ pub fn judge(evidence: &Evidence<'_>) -> Account {
     for note in notes {
         account.add_fault(&format!("a request nobody sent was executed: {note:?}"));
     }
-    if evidence.one_at_a_time && account.begun_lost > ends.died_ns.len() as u64 {
+    let helpers_died = ends.helpers_killed.len() as u64 + account.failures;
+    if account.count(500) > helpers_died {
+        let failed = account.count(500);
+        account.add_fault(&format!("{helpers_died} programs died and {failed} events failed"));
+    }
+    if evidence.traits.one_at_a_time && account.begun_lost > ends.died_ns.len() as u64 {
         let (lost, deaths) = (account.begun_lost, ends.died_ns.len());
         account.add_fault(&format!("{deaths} deaths cost {lost} begun events, one each at most"));
     }
     account.judge_deaths(evidence);
     account
+}
+
+/// Times in their order, those that touch made one.
+fn merged(times: impl Iterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
+    let mut times: Vec<_> = times.filter(|(from, until)| from < until).collect();
+    times.sort_unstable();
+    let mut merged: Vec<(u64, u64)> = Vec::new();
+    for (from, until) in times {
+        match merged.last_mut() {
+            Some((_, last)) if from <= *last => *last = until.max(*last),
+            _ => merged.push((from, until)),
+        }
+    }
+    merged
 }
 
 fn first_notes(notes: &[Note]) -> HashMap<u32, u64> {
@@ -211,13 +218,18 @@ struct Case<'a> {
     asked: Asked,
     line: Line,
     notes: &'a [Note],
-    stalls: &'a [Stall],
+    evidence: &'a Evidence<'a>,
 }
 
 impl Case<'_> {
     fn fault(&self, ends: &Ends) -> Option<String> {
-        if let Some(fault) = self.line.fault {
-            return Some(format!("no right and whole reply ({fault:?})"));
+        match self.line.fault {
+            Some(Fault::Mixed(other)) => {
+                let (own, other) = (name_of(self.asked.owner()), name_of(other));
+                return Some(format!("the reply to {own} has bytes of {other}"));
+            }
+            Some(fault) => return Some(format!("no right and whole reply ({fault:?})")),
+            None => {}
         }
         if self.notes.len() > 1 && !self.asked.method.may_be_repeated() {
             return Some("executed twice, though it may not be repeated".into());
@@ -225,17 +237,23 @@ impl Case<'_> {
         if self.notes.len() > 2 {
             return Some("executed more than twice".into());
         }
-        let ordered = self.notes.windows(2).all(|pair| pair[0].attempt < pair[1].attempt);
-        if !ordered {
+        let in_order = |pair: &[Note]| pair[0].attempt < pair[1].attempt;
+        if self.evidence.traits.tells_attempt && !self.notes.windows(2).all(in_order) {
             return Some("two executions of the same attempt".into());
         }
-        for note in self.notes.iter().take(self.notes.len().saturating_sub(1)) {
-            if !ends.died_ns.contains_key(&note.pid) {
-                return Some("executed again although its first worker did not die".into());
-            }
+        // What a dead worker has left may note its execution after the next one has.
+        let is_alive = |note: &&Note| !ends.died_ns.contains_key(&note.pid);
+        let before = match self.notes.split_last() {
+            Some((_, before)) if self.evidence.traits.tells_attempt => before,
+            _ => self.notes,
+        };
+        let allowed = usize::from(!self.evidence.traits.tells_attempt);
+        if before.iter().filter(is_alive).count() > allowed {
+            return Some("executed again although its first worker did not die".into());
         }
         match self.line.status {
             200 => self.fault_of_ok(),
+            500 => self.fault_of_failed(ends),
             408 => self.fault_of_late(ends),
             502 => self.fault_of_lost(ends),
             other => Some(format!("status {other} has no place here")),
@@ -248,7 +266,8 @@ impl Case<'_> {
             return Some("200 without an execution".into());
         };
         let does = last.attempt == 1 || self.asked.attempts == Attempts::Every;
-        if does && (self.asked.deed.dies_noted() || self.asked.deed == Deed::Stop) {
+        let leaves_no_answer = matches!(self.asked.deed, Deed::Stop | Deed::Fail);
+        if does && (self.asked.deed.dies_noted() || leaves_no_answer) {
             return Some("200 from an attempt that cannot have answered".into());
         }
         if self.is_late() {
@@ -257,16 +276,30 @@ impl Case<'_> {
         None
     }
 
+    /// An event fails by the death of its program, and only by that.
+    fn fault_of_failed(&self, ends: &Ends) -> Option<String> {
+        if self.evidence.traits.helpers == Helpers::None {
+            return Some("500, and no handler of this ledger fails".into());
+        }
+        let (from_ns, to_ns) = (self.line.sent_ns.saturating_sub(SEEN_NS), self.line.ended_ns);
+        let is_hit = ends.helpers_killed.iter().any(|at| (from_ns..to_ns).contains(at));
+        let fails = self.asked.deed == Deed::Fail && !self.notes.is_empty();
+        (!is_hit && !fails).then(|| "500 although its program did not die".into())
+    }
+
     fn fault_of_late(&self, ends: &Ends) -> Option<String> {
         let waited = self.waited_ns();
-        if waited + EARLY_NS < TIMEOUT_NS {
+        if waited + EARLY_NS < self.evidence.timeout_ns {
             return Some("408 before its deadline".into());
         }
         if self.is_late() {
             return Some("408 long after its deadline".into());
         }
-        if !ends.stop_within(self.line.sent_ns, self.line.ended_ns) {
-            return Some("408 although no worker was stopped".into());
+        // Where a start takes long, all workers can be gone for as long as an event waits.
+        let up_ns = ends.up_within(self.line.sent_ns, self.line.ended_ns);
+        let was_served = up_ns * 2 > waited;
+        if was_served && !ends.stop_within(self.line.sent_ns, self.line.ended_ns) {
+            return Some("408 although a worker was up and none was stopped".into());
         }
         None
     }
@@ -283,11 +316,15 @@ impl Case<'_> {
         // Each noted attempt explains one death; what is missing must have been begun unnoted.
         let needed = if self.asked.method.may_be_repeated() { 2 } else { 1 };
         let noted = self.notes.iter().filter_map(|note| ends.died_ns.get(&note.pid).copied());
-        let (told_ns, from_ns) = (self.line.ended_ns + TOLD_NS, noted.max());
+        let (told_ns, from_ns) = (self.line.ended_ns + self.evidence.told_ns, noted.max());
         if from_ns.is_some_and(|died| died > told_ns) {
             return Some("502 before its worker died".into());
         }
+        // The first attempt noted may be the second, after one that died unnoted.
+        let is_first = self.notes.first().is_some_and(|note| note.attempt == 1);
+        let from_ns = from_ns.filter(|_| is_first);
         let from_ns = from_ns.unwrap_or(self.line.sent_ns);
+        let from_ns = from_ns.saturating_sub(self.evidence.traits.clock_slack_ns);
         let others = ends.deaths_within(from_ns, told_ns, self.notes);
         if self.notes.len() + others < needed {
             let noted = self.notes.len();
@@ -298,8 +335,9 @@ impl Case<'_> {
 
     /// Beyond what the deadline, and a machine that ran, explain.
     fn is_late(&self) -> bool {
-        let stood = lost_within(self.stalls, self.line.sent_ns, self.line.ended_ns);
-        self.waited_ns() > TIMEOUT_NS + LATE_NS + stood
+        let Evidence { stalls, timeout_ns, late_ns, .. } = *self.evidence;
+        let stood = lost_within(stalls, self.line.sent_ns, self.line.ended_ns);
+        self.waited_ns() > timeout_ns + late_ns + stood
     }
 
     fn waited_ns(&self) -> u64 {
@@ -324,7 +362,13 @@ impl Case<'_> {
             }
             _ => {}
         }
+        if self.asked.deed == Deed::Fail && !self.notes.is_empty() {
+            account.failures += 1;
+        }
         let [first, second] = self.notes else { return };
+        if !self.evidence.traits.tells_attempt {
+            return;
+        }
         let Some(died) = ends.died_ns.get(&first.pid).copied() else { return };
         // A log line may tell of a death later than the event was given again.
         let waited = second.begun_ns.saturating_sub(died.max(first.begun_ns));

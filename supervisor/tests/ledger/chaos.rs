@@ -16,14 +16,16 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::plan::Random;
 use crate::processor::{Row, workers};
+use crate::tree;
 
-/// The words: one every 50 to 200 ms.
-const PAUSE_MS_MIN: u64 = 50;
-const PAUSE_MS_MAX: u64 = 200;
+/// Of a hundred strikes so many hit a program that a worker keeps or has started, where there is one.
+const HELPER_PERCENT: u64 = 40;
 /// Of a hundred kills so many may hit a worker that is not ready yet.
 const UNREADY_PERCENT: u64 = 5;
 /// Of a hundred chances to kill a worker that is stopped already, so many are taken.
 const STOPPED_PERCENT: u64 = 20;
+/// In a long pause it is looked so often whether the run is over.
+const LOOK: Duration = Duration::from_millis(200);
 /// The processor may be slow to answer, but not for ever.
 const ADMIN_FAULTS_MAX: usize = 20;
 
@@ -31,6 +33,22 @@ const ADMIN_FAULTS_MAX: usize = 20;
 pub enum By {
     Kill,
     Stop,
+    /// Kills a program of a worker's and not the worker.
+    KillHelper,
+}
+
+/// How it is done.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    pub seed: u64,
+    /// Between two strikes.
+    pub pause_ms: (u64, u64),
+    /// Of a hundred strikes so many stop a worker; the others kill.
+    pub stop_percent: u64,
+    /// Programs of workers are hit, too.
+    pub hits_helpers: bool,
+    /// Only strikes where another worker stays ready.
+    pub leaves_one: bool,
 }
 
 /// What was done to a worker.
@@ -60,17 +78,18 @@ pub struct Chaos {
 }
 
 impl Chaos {
-    pub fn begin(admin: SocketAddr, processor: u32, seed: u64, stop_percent: u64) -> Self {
+    pub fn begin(admin: SocketAddr, processor: u32, manner: Manner) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = stop.clone();
         let thread = std::thread::spawn(move || {
             let mut record = Record::default();
-            let mut random = Random::new(seed);
+            let mut random = Random::new(manner.seed);
+            let (shortest, longest) = manner.pause_ms;
             while !seen.load(Ordering::Relaxed) && record.admin_faults.len() < ADMIN_FAULTS_MAX {
-                let span = PAUSE_MS_MAX - PAUSE_MS_MIN + 1;
-                record.watch(Duration::from_millis(PAUSE_MS_MIN + random.below(span)));
+                let pause = shortest + random.below(longest - shortest + 1);
+                record.rest(Duration::from_millis(pause), &seen);
                 match workers(admin) {
-                    Ok(rows) => record.strike(&rows, processor, &mut random, stop_percent),
+                    Ok(rows) => record.strike(&rows, processor, &mut random, manner),
                     Err(why) => record.admin_faults.push(why),
                 }
             }
@@ -118,7 +137,19 @@ impl Record {
         self.alive.iter().map(|(doom, _)| self.dooms[*doom].pid).collect()
     }
 
-    fn strike(&mut self, rows: &[Row], processor: u32, random: &mut Random, stop_percent: u64) {
+    /// Waits, for not much longer than until it is told to end.
+    fn rest(&mut self, time: Duration, told_to_end: &AtomicBool) {
+        let end = Instant::now() + time;
+        while !told_to_end.load(Ordering::Relaxed) {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            self.watch(left.min(LOOK));
+        }
+    }
+
+    fn strike(&mut self, rows: &[Row], processor: u32, random: &mut Random, manner: Manner) {
         let unready_too = random.below(100) < UNREADY_PERCENT;
         let stopped_too = random.below(100) < STOPPED_PERCENT;
         let candidates: Vec<&Row> = rows
@@ -126,11 +157,22 @@ impl Record {
             .filter(|row| row.pid != 0 && (row.state == "ready" || unready_too))
             .filter(|row| stopped_too || !self.is_doomed(row.pid))
             .collect();
-        if candidates.is_empty() {
+        let hits_helper = manner.hits_helpers && random.below(100) < HELPER_PERCENT;
+        let is_well = |row: &&Row| row.state == "ready" && !self.is_doomed(row.pid);
+        let well = rows.iter().filter(is_well).count();
+        if candidates.is_empty() || (manner.leaves_one && !hits_helper && well < 2) {
             return;
         }
         let row = candidates[random.below(candidates.len() as u64) as usize];
-        let wants_stop = random.below(100) < stop_percent;
+        if hits_helper {
+            let helpers = tree::children(row.pid);
+            if !helpers.is_empty() {
+                let helper = &helpers[random.below(helpers.len() as u64) as usize];
+                self.send(helper.pid, row.pid, By::KillHelper);
+            }
+            return;
+        }
+        let wants_stop = random.below(100) < manner.stop_percent;
         // What is not ready has a minute to become so; that is another test's matter.
         let by = if wants_stop && row.state == "ready" { By::Stop } else { By::Kill };
         self.send(row.pid, processor, by);
@@ -140,29 +182,20 @@ impl Record {
         self.alive.iter().any(|(doom, _)| self.dooms[*doom].pid == pid)
     }
 
-    /// Does it to one worker of the processor.
-    pub fn send(&mut self, pid: u32, processor: u32, by: By) {
+    /// Does it to one child of that parent.
+    pub fn send(&mut self, pid: u32, parent: u32, by: By) {
         let Some(raw) = Pid::from_raw(pid as i32) else { return };
         // It may have ended since the page was written; the pidfd pins what is looked at next.
         let Ok(pidfd) = pidfd_open(raw, PidfdFlags::empty()) else { return };
-        if parent_of(pid) != Some(processor) {
+        if !tree::process(pid).is_some_and(|one| one.parent == parent && !"ZX".contains(one.state))
+        {
             return;
         }
-        let signal = if by == By::Kill { Signal::KILL } else { Signal::STOP };
+        let signal = if by == By::Stop { Signal::STOP } else { Signal::KILL };
         let at_ns = monotonic_ns();
         if pidfd_send_signal(&pidfd, signal).is_ok() {
             self.alive.push((self.dooms.len(), pidfd));
             self.dooms.push(Doom { pid, by, at_ns, dead_ns: 0 });
         }
     }
-}
-
-/// The parent of a living process.
-fn parent_of(pid: u32) -> Option<u32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace();
-    let state = fields.next()?;
-    let parent = fields.next()?.parse().ok()?;
-    (state != "Z" && state != "X").then_some(parent)
 }

@@ -32,6 +32,8 @@ pub enum Fault {
     Unreadable,
     /// Not the bytes that belong to this request.
     Foreign,
+    /// Bytes of another request, whose name this is.
+    Mixed(u64),
     /// Bytes after the reply.
     Surplus,
 }
@@ -327,11 +329,26 @@ fn read_reply(asked: &Asked, inbox: &[u8]) -> Option<Reply> {
         408 => body == b"{\"error\": \"handler timed out\"}",
         _ => !body.is_empty(),
     };
+    // A whole answer of a handler is its own byte for byte; all else could hold anything.
+    let stranger = if own && status == 200 { None } else { stranger(asked, inbox) };
     let fault = match (own, inbox.len() > body_at + length) {
+        _ if stranger.is_some() => stranger.map(Fault::Mixed),
         (false, _) => Some(Fault::Foreign),
         (true, true) => Some(Fault::Surplus),
         (true, false) => None,
     };
     let goes_on = value("connection").is_none_or(|v| !v.eq_ignore_ascii_case(b"close"));
     Some(Reply { status, fault, goes_on })
+}
+
+/// Another request of which there are bytes: of its body, or its path.
+fn stranger(asked: &Asked, bytes: &[u8]) -> Option<u64> {
+    let own = asked.path();
+    let of_path = bytes.windows(own.len()).find_map(|path| {
+        let (id, rest) = path.strip_prefix(b"/")?.split_at_checked(16)?;
+        let id = u64::from_str_radix(std::str::from_utf8(id).ok()?, 16).ok()?;
+        let is_path = rest.first() == Some(&b'/') && path != own.as_bytes();
+        is_path.then(|| Asked { id, ..*asked }.owner())
+    });
+    asked.canary.stranger(asked.owner(), bytes).or(of_path)
 }

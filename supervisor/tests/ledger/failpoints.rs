@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use crate::account::{Note, read_notes};
 use crate::chaos::{By, Record};
 use crate::client::{Client, Fault, Line};
-use crate::plan::{Answer, Asked, Attempts, Deed, Kind, Method};
+use crate::kinds::Kind;
+use crate::notes::Note;
+use crate::plan::{Answer, Asked, Attempts, Deed, Method};
 use crate::processor::{Processor, Programs};
 
 /// Until both workers are ready again after a death, back-off included.
@@ -20,6 +21,7 @@ const RECALL_LIMIT: Duration = Duration::from_millis(500);
 /// A second for the event, and what a busy machine may add.
 const DRAIN_LIMIT: Duration = Duration::from_secs(4);
 const TIMEOUT_NS: u64 = crate::account::TIMEOUT_NS;
+const TIMEOUT: Duration = Duration::from_nanos(TIMEOUT_NS);
 const LATE_NS_MAX: u64 = 500_000_000;
 
 /// What a client gets.
@@ -118,7 +120,7 @@ pub fn run(programs: &Programs) -> Result<bool, String> {
 
 fn one_by_one(programs: &Programs) -> Result<usize, String> {
     let workers = 2;
-    let mut processor = Processor::start(programs, Kind::Native, workers)?;
+    let mut processor = Processor::start(programs, Kind::Native, workers, TIMEOUT)?;
     let mut client = Client::new(processor.http, 1)?;
     let mut wrong = 0;
     for point in &POINTS {
@@ -131,7 +133,7 @@ fn one_by_one(programs: &Programs) -> Result<usize, String> {
         let asked_of = |id| asked(id, point);
         client.run(1, asked_of, |_| true)?;
         let id = client.last_id();
-        let notes = read_notes(&processor.notes())?;
+        let notes = processor.executions()?;
         let own: Vec<Note> = notes.into_iter().filter(|note| note.id == id).collect();
         if let Err(why) = judge(point, &client.lines[id as usize], &own) {
             println!("  FAULT         {}: {why}; executed: {own:?}", asked_of(id).path());
@@ -150,7 +152,8 @@ fn one_by_one(programs: &Programs) -> Result<usize, String> {
 fn asked(id: u64, point: &Point) -> Asked {
     let Point { deed, method, attempts, .. } = *point;
     let body_bytes = if method == Method::Get { 0 } else { 300 };
-    Asked { id, method, answer: Answer::Copy, deed, attempts, body_bytes }
+    let answer = Answer::Copy;
+    Asked { method, answer, deed, attempts, body_bytes, ..Asked::plain(id) }
 }
 
 fn judge(point: &Point, line: &Line, notes: &[Note]) -> Result<(), String> {
@@ -177,7 +180,7 @@ fn judge(point: &Point, line: &Line, notes: &[Note]) -> Result<(), String> {
 /// Events that wait behind the one that kills their worker have not begun: none of them is lost or
 /// counted, whatever its method.
 fn handed_ahead(programs: &Programs) -> Result<usize, String> {
-    let mut processor = Processor::start(programs, Kind::Native, 1)?;
+    let mut processor = Processor::start(programs, Kind::Native, 1, TIMEOUT)?;
     let mut client = Client::new(processor.http, ROUND as usize)?;
     let asked_of = |id: u64| {
         let mut asked = Asked { method: Method::Post, ..Asked::plain(id) };
@@ -195,7 +198,7 @@ fn handed_ahead(programs: &Programs) -> Result<usize, String> {
         client.run(ROUND, asked_of, |_| true)?;
     }
     client.close();
-    let notes = read_notes(&processor.notes())?;
+    let notes = processor.executions()?;
     let mut wrong = 0;
     for id in 1..=client.last_id() {
         let dies = asked_of(id).deed == Deed::DieEarly;
@@ -221,14 +224,14 @@ fn handed_ahead(programs: &Programs) -> Result<usize, String> {
 /// A worker that is stopped while it has nothing begins nothing: what it is given goes to the other
 /// one soon, and it is replaced.
 fn stopped_while_idle(programs: &Programs) -> Result<usize, String> {
-    let mut processor = Processor::start(programs, Kind::Native, 2)?;
+    let mut processor = Processor::start(programs, Kind::Native, 2, TIMEOUT)?;
     let mut client = Client::new(processor.http, 1)?;
     let mut record = Record::default();
     let mut wrong = 0;
     for _ in 0..IDLE_STOPS {
         processor.wait_ready(2, READY_LIMIT)?;
         client.run(1, Asked::plain, |_| true)?;
-        let notes = read_notes(&processor.notes())?;
+        let notes = processor.executions()?;
         // The one used last is the next to be given something.
         let last = notes.iter().max_by_key(|note| note.begun_ns).ok_or("nothing was noted")?;
         record.send(last.pid, processor.pid(), By::Stop);
@@ -259,7 +262,7 @@ fn stopped_while_idle(programs: &Programs) -> Result<usize, String> {
 
 /// A drain with an event on a stopped worker: the client gets its 408, and the end is a clean one.
 fn drained_while_stopped(programs: &Programs) -> Result<usize, String> {
-    let mut processor = Processor::start(programs, Kind::Native, 2)?;
+    let mut processor = Processor::start(programs, Kind::Native, 2, TIMEOUT)?;
     let mut client = Client::new(processor.http, 1)?;
     let point = point(Deed::Stop, Method::Get, Attempts::Every, LATE, &[1]);
     let begun = Instant::now();
@@ -277,7 +280,7 @@ fn drained_while_stopped(programs: &Programs) -> Result<usize, String> {
     )?;
     client.close();
     let end = processor.end();
-    let notes = read_notes(&processor.notes())?;
+    let notes = processor.executions()?;
     let result = judge(&point, &client.lines[1], &notes);
     let took = begun.elapsed();
     let good = result.is_ok() && told && end == Ok(Some(0)) && took < DRAIN_LIMIT;
@@ -304,7 +307,8 @@ fn on_one_core<T>(work: impl FnOnce() -> T) -> nix::Result<T> {
 /// What a worker says before it ends is heard, however soon it ends.
 fn refused_at_once(programs: &Programs) -> usize {
     let is_told = |told: &String| told.contains("refused as it was told to");
-    let starts = (0..REFUSALS).map(|_| Processor::start(programs, Kind::Refusing, 2).err());
+    let starts =
+        (0..REFUSALS).map(|_| Processor::start(programs, Kind::Refusing, 2, TIMEOUT).err());
     let untold: Vec<_> = starts.filter(|told| !told.as_ref().is_some_and(is_told)).collect();
     if let Some(told) = untold.first() {
         println!("  FAULT         a refusal was not heard: {told:?}");

@@ -3,24 +3,33 @@
 //!
 //! `cargo test -p supervisor --test ledger` runs the short form. Words behind `--`, or their
 //! environment twins: `--requests N` (NUCLIO_LEDGER_REQUESTS; the long form has 1000000),
-//! `--seed N` (NUCLIO_LEDGER_SEED), `--only failpoints|native|python|async`, `--connections N`,
-//! `--stop-percent N`. Needs the programs of `cargo xtask build` and the example worker of the shim;
-//! where they are missing it fails and says how to build them.
+//! `--seed N` (NUCLIO_LEDGER_SEED), `--only failpoints|native|python|async|mixed`,
+//! `--connections N`, `--stop-percent N`; `--mixed` is `--only mixed`, and `--runtimes node,go` leaves
+//! the others out of it. Needs the programs of `cargo xtask build` and the example worker of the
+//! shim; where they are missing it fails and says how to build them. `mixed` needs Node, Ruby, Go,
+//! cargo and cc as well.
 
 #![forbid(unsafe_code)]
 
 mod account;
+mod canary;
 mod chaos;
 mod client;
 mod failpoints;
+mod kinds;
+mod mixed;
+mod notes;
 mod plan;
 mod processor;
 mod stalls;
 mod storm;
+mod tree;
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-use plan::Kind;
+use kinds::Kind;
+use mixed::Mixed;
 use processor::Programs;
 use storm::Storm;
 
@@ -28,6 +37,7 @@ const REQUESTS_DEFAULT: u64 = 50_000;
 const SEED_DEFAULT: u64 = 1;
 const CONNECTIONS_DEFAULT: u64 = 64;
 const STOP_PERCENT_DEFAULT: u64 = 10;
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 struct Words {
     requests: u64,
@@ -35,6 +45,8 @@ struct Words {
     connections: u64,
     stop_percent: u64,
     only: Option<String>,
+    /// Of a mixed run.
+    kinds: Vec<Kind>,
 }
 
 fn main() -> ExitCode {
@@ -76,21 +88,42 @@ fn main() -> ExitCode {
 }
 
 /// In this order: what is certain first, then what is random.
-const NAMES: [&str; 4] = ["failpoints", "native", "python", "async"];
+const NAMES: [&str; 5] = ["failpoints", "native", "python", "async", "mixed"];
 
 fn run(name: &str, programs: &Programs, words: &Words) -> Result<bool, String> {
-    let storm = |kind| {
-        let Words { requests, seed, stop_percent, .. } = *words;
-        let connections = words.connections as usize;
-        println!("  {requests} requests, seed {seed}, {connections} connections");
-        storm::run(programs, Storm { kind, requests, seed, connections, stop_percent })
-    };
     match name {
         "failpoints" => failpoints::run(programs),
-        "native" => storm(Kind::Native),
-        "python" => storm(Kind::Python),
-        _ => storm(Kind::Async),
+        "native" => storm(Kind::Native, programs, words),
+        "python" => storm(Kind::Python, programs, words),
+        "async" => storm(Kind::Async, programs, words),
+        _ => {
+            let Words { requests, seed, stop_percent, ref kinds, .. } = *words;
+            println!("  {requests} requests, seed {seed}, {} processors", kinds.len());
+            mixed::run(programs, &Mixed { kinds, requests, seed, stop_percent })
+        }
     }
+}
+
+fn storm(kind: Kind, programs: &Programs, words: &Words) -> Result<bool, String> {
+    let Words { requests, seed, stop_percent, .. } = *words;
+    let connections = words.connections as usize;
+    println!("  {requests} requests, seed {seed}, {connections} connections");
+    let storm = Storm { kind, requests, seed, connections, stop_percent, is_crowded: false };
+    let mut processor = storm.start(programs)?;
+    let (begun, mut told) = (Instant::now(), Instant::now());
+    let mut outcome = storm::run(&mut processor, storm, |done| {
+        if told.elapsed() > PROGRESS_EVERY {
+            told = Instant::now();
+            println!("  {done} of {requests} after {} s", begun.elapsed().as_secs());
+        }
+    })?;
+    print!("{}", outcome.report());
+    let faults = outcome.account.fault_count;
+    if faults > 0 {
+        println!("  {faults} faults; again with --seed {seed}");
+        println!("  folder kept: {}", processor.keep_folder().display());
+    }
+    Ok(faults == 0)
 }
 
 fn words(given: impl Iterator<Item = String>) -> Result<Option<Words>, String> {
@@ -104,6 +137,7 @@ fn words(given: impl Iterator<Item = String>) -> Result<Option<Words>, String> {
         connections: CONNECTIONS_DEFAULT,
         stop_percent: STOP_PERCENT_DEFAULT,
         only: None,
+        kinds: Kind::MIXED.to_vec(),
     };
     let mut given = given;
     while let Some(word) = given.next() {
@@ -120,6 +154,8 @@ fn words(given: impl Iterator<Item = String>) -> Result<Option<Words>, String> {
                 }
                 words.only = Some(name);
             }
+            "--mixed" => words.only = Some("mixed".into()),
+            "--runtimes" => words.kinds = kinds(&value()?)?,
             "--list" => {
                 NAMES.iter().for_each(|name| println!("{name}: test"));
                 return Ok(None);
@@ -130,6 +166,16 @@ fn words(given: impl Iterator<Item = String>) -> Result<Option<Words>, String> {
         }
     }
     Ok(Some(words))
+}
+
+/// The kinds of a mixed run by their names.
+fn kinds(names: &str) -> Result<Vec<Kind>, String> {
+    let named = |name: &str| {
+        let known = Kind::MIXED.map(|kind| kind.traits().name);
+        let found = known.iter().position(|known| *known == name).map(|at| Kind::MIXED[at]);
+        found.ok_or_else(|| format!("--runtimes {name}; write some of: {}", known.join(",")))
+    };
+    names.split(',').map(named).collect()
 }
 
 fn number(name: &str, text: &str) -> Result<u64, String> {

@@ -2,6 +2,11 @@
 //!
 //! Pure: everything follows from the seed and the request's number, so a run can be told again.
 
+use rings::limits::SLOT_CLASS_BYTES;
+
+use crate::canary::Canary;
+use crate::kinds::{Helpers, Kind};
+
 /// A small generator of numbers that only have to look random (SplitMix64).
 #[derive(Debug, Clone)]
 pub struct Random(u64);
@@ -72,6 +77,11 @@ pub enum Deed {
     DieLate,
     /// Stops itself, for ever.
     Stop,
+    /// The two below are of programs that a worker keeps or starts for its events.
+    /// The program dies and its worker lives.
+    Fail,
+    /// The program leaves a process behind.
+    Leave,
     /// The points below are in the worker's own code, so only the native worker has them.
     /// Dies with the entry taken and the event not begun.
     DieBeforeBegin,
@@ -96,6 +106,8 @@ impl Deed {
             Deed::DieEarly => 'k',
             Deed::DieLate => 'l',
             Deed::Stop => 's',
+            Deed::Fail => 'x',
+            Deed::Leave => 'g',
             Deed::DieBeforeBegin => 'p',
             Deed::DieBegun => 'b',
             Deed::DieWritten => 'w',
@@ -117,7 +129,7 @@ impl Deed {
 
     /// The worker dies, whatever becomes of the event.
     pub fn dies(self) -> bool {
-        !matches!(self, Deed::Work | Deed::Sleep | Deed::Stop)
+        !matches!(self, Deed::Work | Deed::Sleep | Deed::Stop | Deed::Fail | Deed::Leave)
     }
 }
 
@@ -137,25 +149,11 @@ pub struct Asked {
     pub deed: Deed,
     pub attempts: Attempts,
     pub body_bytes: usize,
-}
-
-/// Which worker serves the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// `shim/examples/failpoints.rs`
-    Native,
-    /// The same worker, which only says that it cannot serve.
-    Refusing,
-    /// A handler that takes one event after the other.
-    Python,
-    /// A handler with many events in flight.
-    Async,
-}
-
-impl Kind {
-    pub fn is_native(self) -> bool {
-        matches!(self, Kind::Native | Kind::Refusing)
-    }
+    /// The body is text.
+    pub is_text: bool,
+    pub canary: Canary,
+    /// Which kind of worker it is for: requests of two kinds have no name in common.
+    pub kind: Kind,
 }
 
 /// All requests of a run.
@@ -165,13 +163,19 @@ pub struct Plan {
     pub kind: Kind,
 }
 
-/// Of so many requests each has one of the deeds below. A death costs the start of a worker and a
-/// stop a second of one, so they are rare beside those from outside.
-const DEEDS_OF: u64 = 100_000;
-/// Below one in a hundred: the processor hands ahead by the 99th percentile of the run times.
-const SLEEPS: u64 = 500;
+/// One request of so many sleeps. Below one in a hundred: the processor hands ahead by the 99th
+/// percentile of the run times.
+const SLEEPS_ONE_OF: u64 = 200;
+/// Shares of `Traits::deeds_of`. A death costs the start of a worker and a stop a second of one, so
+/// they are rare beside those from outside.
 const DEATHS_EACH: u64 = 15;
 const STOPS: u64 = 5;
+const FAILURES: u64 = 15;
+const LEAVES: u64 = 15;
+/// Bytes before the body in a slot are fewer, so that bodies near a class fall on both sides of it.
+const SLOT_HEAD_BYTES_MAX: u64 = 400;
+/// Slot classes whose edges are met often; the next is a quarter of a megabyte.
+const CLASSES_MET: usize = 4;
 const IN_HANDLER: [Deed; 3] = [Deed::DieUnnoted, Deed::DieEarly, Deed::DieLate];
 const IN_WORKER: [Deed; 5] =
     [Deed::DieBeforeBegin, Deed::DieBegun, Deed::DieWritten, Deed::DieSilent, Deed::DieRung];
@@ -185,40 +189,69 @@ impl Plan {
             _ => Method::Post,
         };
         let deed = self.deed(&mut random);
-        let attempts = if random.below(4) == 0 { Attempts::Every } else { Attempts::First };
-        let body_bytes = match (method, random.below(1000)) {
-            (Method::Get, _) => 0,
-            // Over 16 KiB a body has slots of its own, over 64 KiB several pages of one.
-            (_, 0..4) => 65_537 + random.below(40_000) as usize,
-            (_, 4..20) => 16_385 + random.below(16_000) as usize,
-            (_, 20..100) => 600 + random.below(8000) as usize,
-            _ => 16 + random.below(200) as usize,
-        };
+        let traits = self.kind.traits();
+        let every = random.below(4) == 0 || !traits.tells_attempt;
+        let attempts = if every { Attempts::Every } else { Attempts::First };
+        let body_bytes = if method == Method::Get { 0 } else { body_bytes(&mut random) };
         let answer = match random.below(8) {
-            0 => Answer::Header,
+            0 if traits.has_headers => Answer::Header,
             1..4 if body_bytes > 0 => Answer::Echo,
             _ => Answer::Copy,
         };
-        Asked { id, method, answer, deed, attempts, body_bytes }
+        let is_text = random.below(4) == 0;
+        let (canary, kind) = (Canary::of_seed(self.seed), self.kind);
+        Asked { id, method, answer, deed, attempts, body_bytes, is_text, canary, kind }
+    }
+
+    /// An ordinary request, as those that only look whether all is well again.
+    pub fn plain(&self, id: u64) -> Asked {
+        Asked { canary: Canary::of_seed(self.seed), kind: self.kind, ..Asked::plain(id) }
     }
 
     fn deed(&self, random: &mut Random) -> Deed {
-        let mut number = random.below(DEEDS_OF);
+        if random.below(SLEEPS_ONE_OF) == 0 {
+            return Deed::Sleep;
+        }
+        let traits = self.kind.traits();
+        let mut number = random.below(traits.deeds_of);
         let mut is_in = |share: u64| {
             let hit = number < share;
             number = number.wrapping_sub(share);
             hit
         };
-        if is_in(SLEEPS) {
-            return Deed::Sleep;
-        }
         if is_in(STOPS) {
             return Deed::Stop;
+        }
+        if traits.helpers != Helpers::None {
+            if is_in(FAILURES) {
+                return Deed::Fail;
+            }
+            if is_in(LEAVES) {
+                return Deed::Leave;
+            }
         }
         let native: &[Deed] = if self.kind == Kind::Native { &IN_WORKER } else { &[] };
         let found = IN_HANDLER.iter().chain(native).find(|_| is_in(DEATHS_EACH));
         found.copied().unwrap_or(Deed::Work)
     }
+}
+
+/// From nothing to some hundred KiB, each slot class's edge now and then.
+fn body_bytes(random: &mut Random) -> usize {
+    let near = |class: usize, random: &mut Random| {
+        u64::from(SLOT_CLASS_BYTES[class]) + 16 - random.below(SLOT_HEAD_BYTES_MAX)
+    };
+    let bytes = match random.below(1000) {
+        // Over 16 KiB a body has slots of its own, over 64 KiB several pages of one.
+        0..4 => 65_537 + random.below(40_000),
+        4..20 => 16_385 + random.below(16_000),
+        20..100 => 600 + random.below(8000),
+        100..115 => near(random.below(CLASSES_MET as u64) as usize, random),
+        115 => near(CLASSES_MET, random),
+        116..136 => random.below(17),
+        _ => 16 + random.below(200),
+    };
+    bytes as usize
 }
 
 impl Asked {
@@ -231,7 +264,15 @@ impl Asked {
             deed: Deed::Work,
             attempts: Attempts::First,
             body_bytes: if id.is_multiple_of(2) { 0 } else { 64 },
+            is_text: false,
+            canary: Canary::of_seed(0),
+            kind: Kind::Native,
         }
+    }
+
+    /// Its name among the requests of all kinds.
+    pub fn owner(&self) -> u64 {
+        owner(self.kind, self.id)
     }
 
     pub fn path(&self) -> String {
@@ -244,15 +285,9 @@ impl Asked {
         format!("/{:016x}/{answer}{}{attempts}", self.id, self.deed.letter())
     }
 
-    /// The request's body: its own number, then bytes that no other request has.
+    /// The request's body: bytes that no other request has.
     pub fn body(&self) -> Vec<u8> {
-        let mut body = format!("{:016x}", self.id).into_bytes();
-        let mut random = Random::new(self.id.rotate_left(32) ^ 0xca4a_121e);
-        while body.len() < self.body_bytes {
-            body.extend_from_slice(&random.next().to_le_bytes());
-        }
-        body.truncate(self.body_bytes);
-        body
+        self.canary.body(self.owner(), self.body_bytes, self.is_text)
     }
 
     pub fn write_request(&self, out: &mut Vec<u8>) {
@@ -278,4 +313,17 @@ impl Asked {
         reply.extend_from_slice(&self.body());
         reply
     }
+}
+
+/// The number of a request is its own kind's.
+const OWNER_ID_BITS: u32 = 32;
+
+fn owner(kind: Kind, id: u64) -> u64 {
+    kind.number() << OWNER_ID_BITS | id
+}
+
+/// The name of a request for people, such as `node 17`.
+pub fn name_of(owner: u64) -> String {
+    let kind = Kind::numbered(owner >> OWNER_ID_BITS).map_or("?", |kind| kind.traits().name);
+    format!("{kind} {}", owner & ((1 << OWNER_ID_BITS) - 1))
 }

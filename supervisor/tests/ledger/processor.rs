@@ -11,24 +11,27 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rings::os::{monotonic_ns, realtime_ns};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::Value;
 
-use crate::plan::Kind;
+use crate::kinds::Kind;
+use crate::notes::{Clocks, Note, read_notes};
 
 /// The machine may be busy with other tests.
 const START_LIMIT: Duration = Duration::from_secs(30);
+/// The same where a function is built first, with whatever of its language was never built here.
+const BUILD_LIMIT: Duration = Duration::from_secs(330);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 const ADMIN_LIMIT: Duration = Duration::from_secs(5);
 /// Between two looks at a fact that nothing announces.
 const LOOK: Duration = Duration::from_millis(5);
 const RESTING_LOOKS: usize = 40;
 
-const DEEDS: &str = include_str!("functions/deeds.py");
-const ONE_BY_ONE: &str = include_str!("functions/one_by_one.py");
-const MANY_AT_ONCE: &str = include_str!("functions/many_at_once.py");
+/// The functions; a language that keeps what it builds finds them at the same place each time.
+const FUNCTIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ledger/functions");
+/// Where nuclio_handler.h is.
+const HEADERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../runtimes/native");
 
 /// Where the programs under test are.
 #[derive(Debug, Clone)]
@@ -37,6 +40,8 @@ pub struct Programs {
     pub dist: PathBuf,
     /// `shim/examples/failpoints.rs`, built.
     pub failpoints: PathBuf,
+    /// What is built of functions is kept here.
+    pub cache: PathBuf,
     /// Interpreter for Python workers; the processor's own choice if none is given.
     pub python: Option<PathBuf>,
 }
@@ -67,7 +72,9 @@ impl Programs {
             }
         }
         let python = std::env::var_os("NUCLIO_TEST_PYTHON").map(PathBuf::from);
-        Ok(Self { dist, failpoints, python })
+        // Shared with the conformance kit, so that a language's library is built once.
+        let cache = profile.with_file_name("conformance-cache");
+        Ok(Self { dist, failpoints, cache, python })
     }
 }
 
@@ -80,8 +87,7 @@ pub struct Processor {
     folder: tempfile::TempDir,
     pub http: SocketAddr,
     pub admin: SocketAddr,
-    /// CLOCK_REALTIME less CLOCK_MONOTONIC.
-    clock_offset_ns: u64,
+    clocks: Clocks,
 }
 
 /// One death as the processor's log tells it.
@@ -94,20 +100,20 @@ pub struct Death {
 }
 
 impl Processor {
-    pub fn start(programs: &Programs, kind: Kind, workers: u32) -> Result<Self, String> {
+    pub fn start(
+        programs: &Programs,
+        kind: Kind,
+        workers: u32,
+        timeout: Duration,
+    ) -> Result<Self, String> {
         let folder = tempfile::Builder::new().prefix("nuclio-ledger-").tempdir().map_err(text)?;
         let at = |name: &str| folder.path().join(name);
         fs::create_dir(at("notes")).map_err(text)?;
         let mut command = Command::new(programs.dist.join("bin/processor"));
-        fs::write(at("function.yaml"), function_yaml(folder.path(), kind)).map_err(text)?;
-        let handler = match kind {
-            Kind::Native | Kind::Refusing => "",
-            Kind::Python => ONE_BY_ONE,
-            Kind::Async => MANY_AT_ONCE,
-        };
-        fs::write(at("handler.py"), handler).map_err(text)?;
-        fs::write(at("deeds.py"), DEEDS).map_err(text)?;
-        if kind.is_native() {
+        let code = code(programs, folder.path(), kind)?;
+        let yaml = function_yaml(&at("notes"), &code, kind, timeout);
+        fs::write(at("function.yaml"), yaml).map_err(text)?;
+        if kind.has_failpoints() {
             let runtime = at("runtimes/native");
             fs::create_dir_all(&runtime).map_err(text)?;
             let file = native_runtime(&programs.failpoints, kind);
@@ -117,9 +123,10 @@ impl Processor {
         command.arg("--config").arg(at("function.yaml"));
         command.args(["--port", "0", "--admin", "127.0.0.1:0", "--log-format", "json"]);
         command.args(["--workers", &workers.to_string()]);
-        if let Some(python) = &programs.python {
+        if let Some(python) = programs.python.as_ref().filter(|_| kind.is_python()) {
             command.arg("--python").arg(python);
         }
+        command.env("XDG_CACHE_HOME", &programs.cache).env("PYTHONDONTWRITEBYTECODE", "1");
         command.env("NUCLIO_STATE_DIR", at("state"));
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         command.stderr(File::create(at("log")).map_err(text)?);
@@ -127,7 +134,7 @@ impl Processor {
         let mut stdout = child.stdout.take().ok_or("stdout was not piped")?;
         let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).map_err(text)?;
         let log = at("log");
-        let line = match ready_line(&mut stdout) {
+        let line = match ready_line(&mut stdout, start_limit(kind)) {
             Ok(line) => line,
             Err(why) => {
                 let _ = child.kill();
@@ -141,8 +148,8 @@ impl Processor {
         let (Some(http), Some(admin)) = (http, admin) else {
             return Err(format!("the ready line names no addresses: {line}"));
         };
-        let clock_offset_ns = realtime_ns() - monotonic_ns();
-        Ok(Self { child, pidfd, _stdout: stdout, folder, http, admin, clock_offset_ns })
+        let clocks = Clocks::now();
+        Ok(Self { child, pidfd, _stdout: stdout, folder, http, admin, clocks })
     }
 
     pub fn pid(&self) -> u32 {
@@ -156,6 +163,11 @@ impl Processor {
     /// The folder with the workers' notes of executions.
     pub fn notes(&self) -> PathBuf {
         self.folder.path().join("notes")
+    }
+
+    /// Every execution that was noted.
+    pub fn executions(&self) -> Result<Vec<Note>, String> {
+        read_notes(&self.notes(), self.clocks)
     }
 
     pub fn stats(&self) -> Result<Value, String> {
@@ -228,7 +240,7 @@ impl Processor {
         let message = line["message"].as_str()?;
         let (_, rest) = message.strip_prefix("worker ")?.split_once("(pid ")?;
         let (pid, cause) = rest.split_once(") ended: ")?;
-        let at_ns = unix_ns(line["time"].as_str()?)?.saturating_sub(self.clock_offset_ns);
+        let at_ns = unix_ns(line["time"].as_str()?)?.saturating_sub(self.clocks.unix_ns);
         Some(Death { pid: pid.parse().ok()?, at_ns, cause: cause.to_owned() })
     }
 
@@ -318,15 +330,50 @@ pub fn is_readable(descriptor: impl AsFd, limit: Duration) -> bool {
     }
 }
 
-fn function_yaml(folder: &Path, kind: Kind) -> String {
-    let at = |name: &str| Value::from(folder.join(name).to_string_lossy()).to_string();
-    let runtime = if kind.is_native() { "native" } else { "python" };
-    let (notes, code) = (at("notes"), at("handler.py"));
+/// The function of that kind, built where its language leaves that to others.
+fn code(programs: &Programs, folder: &Path, kind: Kind) -> Result<PathBuf, String> {
+    let source = Path::new(FUNCTIONS).join(kind.traits().code);
+    if kind == Kind::C {
+        return library(&source, folder);
+    }
+    if let Some(python) = programs.python.as_ref().filter(|_| kind == Kind::Lines) {
+        // Its first line names the interpreter.
+        let script_text = fs::read_to_string(&source).map_err(text)?;
+        let rest = script_text.split_once('\n').map_or("", |(_, rest)| rest);
+        let script = folder.join(kind.traits().code);
+        fs::write(&script, format!("#!{}\n{rest}", python.display())).map_err(text)?;
+        return Ok(script);
+    }
+    Ok(source)
+}
+
+fn library(source: &Path, folder: &Path) -> Result<PathBuf, String> {
+    let library = folder.join("handler.so");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-I", HEADERS, "-o"]);
+    let built = compiler.arg(&library).arg(source).stdin(Stdio::null()).output();
+    let built = built.map_err(|e| format!("cc cannot be started: {e}; install a C compiler"))?;
+    if !built.status.success() {
+        let words = String::from_utf8_lossy(&built.stderr);
+        return Err(format!("{} was not compiled:\n{words}", source.display()));
+    }
+    Ok(library)
+}
+
+fn function_yaml(notes: &Path, code: &Path, kind: Kind, timeout: Duration) -> String {
+    let quoted = |path: &Path| Value::from(path.to_string_lossy()).to_string();
+    let (notes, code, seconds) = (quoted(notes), quoted(code), timeout.as_secs());
+    let traits = kind.traits();
     format!(
         "apiVersion: nuclio.io/v1\nkind: NuclioFunction\nmetadata: {{name: ledger}}\nspec:\n  \
-         runtime: {runtime}\n  eventTimeout: 1s\n  build: {{path: {code}}}\n  \
-         env: [{{name: LEDGER_NOTES, value: {notes}}}]\n"
+         runtime: {}\n  eventTimeout: {seconds}s\n  build: {{path: {code}}}\n  \
+         env: [{{name: LEDGER_NOTES, value: {notes}}}]\n{}",
+        traits.runtime, traits.spec
     )
+}
+
+fn start_limit(kind: Kind) -> Duration {
+    if kind.traits().spec.contains("readinessTimeoutSeconds") { BUILD_LIMIT } else { START_LIMIT }
 }
 
 fn native_runtime(program: &Path, kind: Kind) -> String {
@@ -337,12 +384,12 @@ fn native_runtime(program: &Path, kind: Kind) -> String {
     format!("id = \"native\"\nnames = [\"native\"]\ncommand = [{program}]\n")
 }
 
-fn ready_line(stdout: &mut ChildStdout) -> Result<String, String> {
-    let end = Instant::now() + START_LIMIT;
+fn ready_line(stdout: &mut ChildStdout, limit: Duration) -> Result<String, String> {
+    let end = Instant::now() + limit;
     let mut line = Vec::new();
     loop {
         if !is_readable(&*stdout, end.saturating_duration_since(Instant::now())) {
-            return Err(format!("no line on stdout within {START_LIMIT:?}"));
+            return Err(format!("no line on stdout within {limit:?}"));
         }
         let mut bytes = [0; 512];
         let count = stdout.read(&mut bytes).map_err(text)?;
