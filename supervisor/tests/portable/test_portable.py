@@ -35,7 +35,7 @@ def maps_of(pid):
     found = []
     for line in pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines():
         words = line.split(maxsplit=5)
-        if words[1].endswith("s") and len(words) == 6:
+        if words[1].endswith("s") and words[-1].startswith(f"{SHARED}/"):
             found.append((words[1], int(words[4]), words[5]))
     return found
 
@@ -67,9 +67,9 @@ class Portable(ProcessorCase):
             self.assertEqual(names_with({inode for _, inode, _ in maps}), [])
 
     def test_bodies_of_every_size(self):
-        for size in (0, 1, 500, 16_000, 17_000, 70_000, 1_100_000, 9_000_000):
+        for size in (0, 1, 500, 16_000, 17_000, 70_000, 1_100_000, 4_000_000):
             body = os.urandom(size)
-            self.assertEqual(self.ask("POST", "/", body).body, body, size)
+            self.assertEqual(ask(self.http, "POST", "/", body).body, body, size)
 
     def test_more_rings_than_its_bell_holds(self):
         # 8192 rings of 8 bytes fill a pipe; from then on nobody would be woken.
@@ -85,7 +85,7 @@ class Portable(ProcessorCase):
         [pid] = self.processor.worker_pids()
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: self.processor.worker_pids() not in ([], [pid]), "another worker")
-        self.assertEqual(self.ask("POST", "/", b"x").body, b"x")
+        self.assertEqual(ask(self.http, "POST", "/", b"x").body, b"x")
 
     def test_nothing_is_left_after_kill_9(self):
         with Processor() as processor:
