@@ -15,7 +15,7 @@ use crate::abi::{ABI_MAJOR, ABI_MINOR, Layout};
 use crate::error::RingError;
 use crate::limits::{HANDSHAKE_BYTES_MAX, LOG_RING_BYTES, capacities, tags};
 use crate::memory::{EventMemory, Map, Writer, create};
-use crate::os::{bell_eventfd, bell_pipe, receive_with_fds, send_with_fds};
+use crate::os::{bell_pipe, bell_up, receive_with_fds, send_with_fds};
 use crate::processor_end::ProcessorEnd;
 use crate::worker_end::WorkerEnd;
 
@@ -283,9 +283,10 @@ impl ProcessorHandshake {
         let (d_fd, d) = create("nuclio-d", layout.d_bytes(), Writer::Creator)?;
         let (u_fd, u) = create("nuclio-u", layout.u_bytes(), Writer::Peer)?;
         let (bell_read, bell_write) = bell_pipe().map_err(RingError::Bell)?;
-        let up = bell_eventfd().map_err(RingError::Bell)?;
+        let (up, theirs) = bell_up().map_err(RingError::Bell)?;
         let [small, large] = &*self.event_memory;
-        let fds = [small, large, &d_fd, &u_fd, &bell_read, &up].map(AsFd::as_fd);
+        let up_write = theirs.as_ref().unwrap_or(&up);
+        let fds = [small, large, &d_fd, &u_fd, &bell_read, up_write].map(AsFd::as_fd);
         send(self.socket.as_fd(), &Packet::Descriptors, &fds)?;
         let hello = self.hello.clone().ok_or(AttachError::Closed)?;
         let end = ProcessorEnd::new(layout, d, u, bell_write, up, hello.runtime_version);

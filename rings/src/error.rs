@@ -25,6 +25,19 @@ pub enum RingError {
         /// The errno.
         source: std::io::Error,
     },
+    /// Feature `portable`: the system refused named shared memory, or has no room for it.
+    #[cfg(feature = "portable")]
+    #[error(
+        "shared memory for {name} ({bytes} bytes) failed: {source}; this processor was built with `portable` and takes all of it in /dev/shm at once: give that folder more room (docker run --shm-size), or set smaller spec.limits.eventMemory and responseArena"
+    )]
+    Portable {
+        /// Which segment.
+        name: &'static str,
+        /// Its size.
+        bytes: usize,
+        /// The errno.
+        source: std::io::Error,
+    },
     /// The address space is exhausted or limited.
     #[error("mapping {name} ({bytes} bytes) failed: {source}")]
     Map {
@@ -89,6 +102,9 @@ pub enum Violation {
     /// A reply head that does not parse.
     #[error("reply head: {0}")]
     Head(&'static str),
+    /// Memory that it shares is gone: seals rule that out, without them (`portable`) it can happen.
+    #[error("cut its segment short")]
+    Cut,
     /// A log record that does not fit its ring.
     #[error("log record: {0}")]
     Log(&'static str),

@@ -26,6 +26,8 @@ pub mod header;
 pub mod memory;
 #[cfg(not(loom))]
 pub mod os;
+#[cfg(all(feature = "portable", not(loom)))]
+pub mod portable;
 #[cfg(not(loom))]
 pub mod processor_end;
 #[cfg(not(loom))]

@@ -1,11 +1,10 @@
 //! Segments of anonymous shared memory: create, seal, map; loads, stores and copies within a map.
 //!
-//! [unsafe] One of the two files of the data plane that may. Everything here checks its bounds;
+//! [unsafe] One of the files of the data plane that may. Everything here checks its bounds;
 //! nothing here knows what the bytes mean. Raw pointers instead of slices over memory that another
 //! process may write: a Rust reference there would promise that nobody does.
 
-use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
@@ -15,6 +14,7 @@ use crate::abi::Entry;
 use crate::error::RingError;
 
 /// `F_SEAL_FUTURE_WRITE` of linux/fcntl.h; newer than the names in our libc wrapper.
+#[cfg(not(feature = "portable"))]
 const F_SEAL_FUTURE_WRITE: i32 = 0x0010;
 
 /// Who may write a segment after it was sealed.
@@ -27,11 +27,13 @@ pub enum Writer {
 }
 
 /// Creates a sealed segment of `bytes` zero bytes and maps it for its creator.
+#[cfg(not(feature = "portable"))]
 pub fn create(
     name: &'static str,
     bytes: usize,
     writer: Writer,
 ) -> Result<(OwnedFd, Map), RingError> {
+    use std::os::fd::{AsFd, FromRawFd};
     let memfd = |source| RingError::Memfd { name, bytes, source };
     let c_name = std::ffi::CString::new(name).expect("names are literals without NUL");
     // SAFETY: a plain system call; `c_name` is a valid C string and the result is checked. Safe
@@ -42,7 +44,7 @@ pub fn create(
         return Err(memfd(std::io::Error::last_os_error()));
     }
     // SAFETY: the kernel just gave us this descriptor and nobody else knows it.
-    let file = unsafe { File::from_raw_fd(raw) };
+    let file = unsafe { std::fs::File::from_raw_fd(raw) };
     file.set_len(bytes as u64).map_err(memfd)?;
     let map = match writer {
         Writer::Creator => Map::writable(name, file.as_fd(), bytes)?,
@@ -59,16 +61,27 @@ pub fn create(
     Ok((file.into(), map))
 }
 
+#[cfg(feature = "portable")]
+pub use crate::portable::create;
+
 /// A shared map of a whole segment. Cheap to clone; unmapped with the last clone.
 #[derive(Debug, Clone)]
 pub struct Map {
-    raw: Arc<MmapRaw>,
+    mapped: Arc<Mapped>,
     start: *mut u8,
     bytes: usize,
     writable: bool,
 }
 
-// SAFETY: the pointer is to a map kept alive by `raw`; all accesses through it are atomic or, where
+#[derive(Debug)]
+struct Mapped {
+    /// Stands in front of the map, so that it ends first.
+    #[cfg(feature = "portable")]
+    watch: Option<crate::portable::Watch>,
+    raw: MmapRaw,
+}
+
+// SAFETY: the pointer is to a map kept alive by `mapped`; all accesses through it are atomic or, where
 // not, are documented to be ordered by the ring protocol. Nothing is bound to a thread.
 unsafe impl Send for Map {}
 // SAFETY: as for Send.
@@ -103,7 +116,32 @@ impl Map {
 
     fn of(raw: MmapRaw, bytes: usize, writable: bool) -> Self {
         let start = raw.as_mut_ptr();
-        Self { raw: Arc::new(raw), start, bytes, writable }
+        let mapped = Mapped {
+            #[cfg(feature = "portable")]
+            watch: None,
+            raw,
+        };
+        Self { mapped: Arc::new(mapped), start, bytes, writable }
+    }
+
+    /// The same map, which whoever writes it may cut short: a look behind its new end finds zeros, and
+    /// [`Map::is_cut`] tells. For a map that was just made.
+    #[cfg(feature = "portable")]
+    pub fn watched(mut self) -> std::io::Result<Self> {
+        let watch = crate::portable::Watch::new(self.start, self.bytes)?;
+        let mapped = Arc::get_mut(&mut self.mapped).ok_or(std::io::ErrorKind::ResourceBusy)?;
+        mapped.watch = Some(watch);
+        Ok(self)
+    }
+
+    /// True if its writer has cut the segment short and it was looked at since; a sealed segment
+    /// cannot be.
+    pub fn is_cut(&self) -> bool {
+        #[cfg(feature = "portable")]
+        let is_cut = self.mapped.watch.as_ref().is_some_and(crate::portable::Watch::is_cut);
+        #[cfg(not(feature = "portable"))]
+        let is_cut = false;
+        is_cut
     }
 
     /// Bytes of the map.
@@ -118,7 +156,7 @@ impl Map {
 
     /// Keeps the map out of a forked child, so that only this process writes it.
     pub fn keep_from_forks(&self) -> std::io::Result<()> {
-        self.raw.advise(memmap2::Advice::DontFork)
+        self.mapped.raw.advise(memmap2::Advice::DontFork)
     }
 
     fn at(&self, offset: usize, bytes: usize) -> *mut u8 {
@@ -246,7 +284,7 @@ pub struct OwnSegment {
 }
 
 impl OwnSegment {
-    /// Creates a sealed segment of zero bytes.
+    /// Creates a segment of zero bytes.
     pub fn create(name: &'static str, bytes: usize) -> Result<(OwnedFd, Self), RingError> {
         let (fd, map) = create(name, bytes, Writer::Creator)?;
         Ok((fd, Self { map }))
@@ -260,7 +298,8 @@ impl OwnSegment {
     /// Bytes to be looked at.
     pub fn bytes(&self, offset: u64, bytes: u32) -> &[u8] {
         // SAFETY: no other process can write the segment, and this one does so only through
-        // `bytes_mut`, which needs `&mut self`. The kernel's seal is what safe code cannot see.
+        // `bytes_mut`, which needs `&mut self`. The kernel's seal is what safe code cannot see, or with
+        // `portable` that workers, trusted there, have a read-only descriptor.
         unsafe { self.map.quiet(offset as usize, bytes as usize) }
     }
 
@@ -302,6 +341,8 @@ impl EventMemory {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[test]
@@ -313,7 +354,7 @@ mod tests {
         reader.copy_out(5, &mut out);
         assert_eq!(&out, b"hello");
         assert!(Map::writable("test-d", fd.as_fd(), 8192).is_err());
-        let file = File::from(fd);
+        let file = std::fs::File::from(fd);
         assert!(file.set_len(4096).is_err() && file.set_len(16384).is_err());
     }
 

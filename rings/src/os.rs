@@ -1,6 +1,6 @@
 //! Descriptors over a socket, bells, and writing to a socket straight from shared memory.
 //!
-//! [unsafe] The other file of the data plane that may: the safe wrappers take slices, and there must
+//! [unsafe] Another file of the data plane that may: the safe wrappers take slices, and there must
 //! be no slice over memory that a worker can write.
 
 use std::io;
@@ -143,8 +143,8 @@ pub fn ring_pipe(bell: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// Rings a bell that is an eventfd.
-pub fn ring_eventfd(bell: BorrowedFd<'_>) -> io::Result<()> {
+/// Rings the processor's bell, whatever it is made of; never blocks.
+pub fn ring_up(bell: BorrowedFd<'_>) -> io::Result<()> {
     match nix::unistd::write(bell, &1u64.to_ne_bytes()) {
         Ok(_) | Err(nix::errno::Errno::EAGAIN) => Ok(()),
         Err(e) => Err(e.into()),
@@ -160,10 +160,37 @@ pub fn bell_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((read, write))
 }
 
-/// The bell of one worker, upwards.
-pub fn bell_eventfd() -> io::Result<OwnedFd> {
+/// True if rings that nobody takes out of the upward bell fill it, and a full one wakes nobody.
+pub const UP_BELL_FILLS: bool = cfg!(feature = "portable");
+
+/// The bell of one worker, upwards: our end, and the worker's if it is not the same.
+#[cfg(not(feature = "portable"))]
+pub fn bell_up() -> io::Result<(OwnedFd, Option<OwnedFd>)> {
     use nix::sys::eventfd::{EfdFlags, EventFd};
-    Ok(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?.into())
+    let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+    Ok((bell.into(), None))
+}
+
+/// The bell of one worker, upwards: a pipe, which takes the eight bytes of [`ring_up`] as an eventfd
+/// does, and exists everywhere.
+#[cfg(feature = "portable")]
+pub fn bell_up() -> io::Result<(OwnedFd, Option<OwnedFd>)> {
+    let (read, write) = bell_pipe()?;
+    nix::fcntl::fcntl(&read, FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
+    Ok((read, Some(write)))
+}
+
+/// Takes the rings out of an upward bell, at most as many as a pipe holds: a worker that never stops
+/// ringing does not keep us here.
+pub fn take_rings(bell: BorrowedFd<'_>) {
+    const PIPE_BYTES: usize = 64 * 1024;
+    let mut rings = [0u8; 4096];
+    for _ in 0..PIPE_BYTES / rings.len() {
+        // An eventfd gives one number, and errors are an empty bell or one that is gone.
+        if !matches!(nix::unistd::read(bell, &mut rings), Ok(taken) if taken == rings.len()) {
+            return;
+        }
+    }
 }
 
 /// Nanoseconds on CLOCK_MONOTONIC, the clock of deadlines on both sides.

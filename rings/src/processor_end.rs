@@ -8,7 +8,7 @@ use crate::check::{Block, Lent, Up, check_up};
 use crate::error::Violation;
 use crate::log_ring::{LogMaps, LogReader, LogRecord};
 use crate::memory::Map;
-use crate::os::ring_pipe;
+use crate::os::{self, ring_pipe};
 use crate::queue::{Consumer, Mem, Producer, Word};
 use crate::sync::Ordering;
 
@@ -161,6 +161,19 @@ impl ProcessorEnd {
         self.up.as_fd()
     }
 
+    /// Takes the rings out of the bell, for a wait that ends on what is in it.
+    pub fn take_rings(&self) {
+        os::take_rings(self.up.as_fd());
+    }
+
+    /// To be called after each ring by a wait that ends on every new one: takes the rings out where
+    /// they would fill the bell. An eventfd has room for all of them, and is never read.
+    pub fn keep_bell_empty(&self) {
+        if os::UP_BELL_FILLS {
+            self.take_rings();
+        }
+    }
+
     /// Entries that events may still use: at most half of the ring.
     pub fn event_room(&mut self) -> Result<u32, Violation> {
         let half = self.layout.sq_capacity / 2;
@@ -292,7 +305,11 @@ impl ProcessorEnd {
         if let Some(violation) = self.violation.take() {
             return Err(violation);
         }
-        match self.cq.pop()? {
+        let next = self.cq.pop();
+        if self.u.is_cut() {
+            return Err(Violation::Cut);
+        }
+        match next? {
             Some((_, entry)) => check_up(&entry, &mut self.lent).map(Some),
             None => Ok(None),
         }

@@ -12,7 +12,7 @@ use crate::arena::Arena;
 use crate::error::RingError;
 use crate::log_ring::{LogMaps, LogWriter};
 use crate::memory::{EventMemory, Map};
-use crate::os::ring_eventfd;
+use crate::os::ring_up;
 use crate::processor_end::{CompletionMem, SubmissionMem};
 use crate::queue::{Consumer, Producer, Unreachable};
 use crate::sync::Ordering;
@@ -97,7 +97,7 @@ impl WorkerEnd {
     /// Gives the places of taken entries back; rings if the processor waits for room.
     pub fn release_entries(&mut self) {
         if self.sq.release() {
-            let _ = ring_eventfd(self.up.as_fd());
+            let _ = ring_up(self.up.as_fd());
         }
     }
 
@@ -136,7 +136,7 @@ impl WorkerEnd {
             return Ok(false);
         }
         if self.cq.publish() {
-            let _ = ring_eventfd(self.up.as_fd());
+            let _ = ring_up(self.up.as_fd());
         }
         Ok(true)
     }
@@ -183,14 +183,14 @@ impl WorkerEnd {
         // wakes, and the processor looks at this word before it sleeps again.
         self.u.store(u_word::ARENA_WAIT, u32::from(waits), Ordering::Relaxed);
         if waits {
-            let _ = ring_eventfd(self.up.as_fd());
+            let _ = ring_up(self.up.as_fd());
         }
     }
 
     /// Appends a log record; dropped and counted if the ring is full.
     pub fn log(&mut self, head: LogHead, message: &[u8], fields: &[u8]) {
         if self.log.append(head, message, fields) {
-            let _ = ring_eventfd(self.up.as_fd());
+            let _ = ring_up(self.up.as_fd());
         }
     }
 

@@ -15,6 +15,8 @@ use std::io::Read;
 use processor::Processor;
 use rings::abi::{Entry, down};
 use rings::check::Up;
+#[cfg(feature = "portable")]
+use rings::error::Violation;
 use rings::limits::SLOT_CLASS_BYTES;
 use worker::Role;
 
@@ -152,6 +154,30 @@ fn the_kernel_refuses_a_worker_to_write_what_is_the_processors() {
     let end = processor::shake(&mut handshake);
     assert!(end.is_none(), "the intruder attached");
     assert!(child.wait().unwrap().success(), "something was writable");
+}
+
+/// A worker that cuts its own segment short costs itself; its neighbour does not notice.
+#[cfg(feature = "portable")]
+#[test]
+fn a_worker_that_cuts_its_segment_is_found_out() {
+    let mut neighbour = Processor::start(Role::Echo);
+    let (mut child, mut handshake, _slots) = processor::spawn(Role::Cutter);
+    let mut end = processor::shake(&mut handshake).expect("it says ATTACHED");
+    assert_eq!(end.next_up(), Err(Violation::Cut));
+    neighbour.send(1, b"alive");
+    assert_eq!(neighbour.reply(1).body, b"alive");
+    neighbour.stop();
+    drop(end);
+    assert!(child.wait().unwrap().success());
+}
+
+/// What the handler of SIGBUS is not for still ends the process.
+#[cfg(feature = "portable")]
+#[test]
+fn a_bus_error_of_our_own_is_no_workers_doing() {
+    use std::os::unix::process::ExitStatusExt;
+    let (mut child, _handshake, _slots) = processor::spawn(Role::Stray);
+    assert_eq!(child.wait().unwrap().signal(), Some(nix::libc::SIGBUS));
 }
 
 /// What a killed worker's handlers did, by its own ledger.

@@ -17,9 +17,18 @@ function refusal() {
 
 var sentence = refusal()
 if (sentence === null) {
-  // A worker has its own process group, but a terminal's Ctrl-C is for the processor alone: it
-  // drains, and tells its workers when to stop.
-  process.on('SIGINT', function () {})
+  if (process.env.NUCLIO_WORKER_DEBUG) {
+    // On the terminal of `--debug` the processor leaves Ctrl-C to its worker, which hands it on.
+    process.on('SIGINT', function () {
+      process.kill(process.ppid, 'SIGTERM')
+    })
+    // The usual port, or that of `--inspect-port` in NODE_OPTIONS.
+    require('inspector').open(process.debugPort, '127.0.0.1')
+  } else {
+    // A worker has its own process group, but a terminal's Ctrl-C is for the processor alone: it
+    // drains, and tells its workers when to stop.
+    process.on('SIGINT', function () {})
+  }
   try {
     var addon = require('./nuclio.node')
   } catch (error) {

@@ -79,7 +79,7 @@ impl Config {
         let http = note(http_plan(&function, memory), &mut mistakes);
         let arena_bytes = note(arena_bytes(&function), &mut mistakes);
         if let (Some((runtime, _)), Some(http)) = (&found, &http) {
-            mistakes.extend(what_a_language_lacks(runtime, http));
+            mistakes.extend(what_a_language_lacks(runtime, http, args.debug));
         }
         if let Err((problem, hint)) = spec::check_function_name(&args.namespace) {
             mistakes.push(format!("--namespace: {problem}; {hint}"));
@@ -281,14 +281,17 @@ fn find_language(
     Ok((runtime.clone(), interpreter))
 }
 
-/// What a trigger wants and the workers of a language cannot do.
-fn what_a_language_lacks(runtime: &Runtime, http: &HttpPlan) -> Vec<String> {
+/// What a trigger or a flag wants and the workers of a language cannot do.
+fn what_a_language_lacks(runtime: &Runtime, http: &HttpPlan, is_debugged: bool) -> Vec<String> {
     let (key, language) = (&http.key, &runtime.file.id);
     let mut lacks = Vec::new();
     if http.trigger.batch_rule().is_some() && !runtime.file.batches {
         lacks.push(format!(
             "spec.triggers.{key}.batch: {language} handlers get one event at a time; leave batch out"
         ));
+    }
+    if is_debugged && runtime.file.env_debug.is_empty() {
+        lacks.push(format!("--debug: {language} has no debugger here; leave it out"));
     }
     if http.trigger.stream_requests && !runtime.file.streams_requests {
         lacks.push(format!(

@@ -28,6 +28,10 @@ const DESCRIPTORS_PER_WORKER: u64 = 16;
 /// Fewer connections than this are no server.
 const CONNECTIONS_MIN: u64 = 16;
 
+/// What whoever runs such a processor must know: docs/adr/0008.
+const PORTABLE: &str = "built with `portable`: the kernel does not keep a worker from writing what \
+                        is the processor's, so run only code that you trust";
+
 /// Everything that had to be had.
 pub struct Prepared {
     pub http: TcpListener,
@@ -49,6 +53,9 @@ impl Prepared {
     pub fn new(config: &Config) -> Result<Prepared, Vec<String>> {
         let mut mistakes = Vec::new();
         let mut warnings = Vec::new();
+        if cfg!(feature = "portable") {
+            warnings.push(PORTABLE.into());
+        }
         let (nofile_of_workers, nofile) = machine::raise_nofile();
         let connections_max = note(connections_max(config, nofile), &mut mistakes);
         let registration = note(claim_name(config, &mut warnings), &mut mistakes);

@@ -81,6 +81,19 @@ pub fn dev(runner: &Runner) -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// The folder of [`dev`] with a processor that was built with `portable`. It has a target folder of
+/// its own, so that nobody takes this processor for the other.
+pub fn portable(runner: &Runner) -> Result<PathBuf> {
+    let target = runner.target.join("portable");
+    let arguments = ["build", "--profile", "quick", "-p", "supervisor", "--features", "portable"];
+    runner.run(runner.cargo(arguments).env("CARGO_TARGET_DIR", &target))?;
+    let folder = target.join("dist/nuclio");
+    lay_out(runner, &runner.target.join("quick"), &folder)?;
+    std::fs::remove_file(folder.join("bin/processor"))?;
+    place(&target.join("quick/processor"), &folder.join("bin/processor"))?;
+    Ok(folder)
+}
+
 /// Where [`dev`] puts its result.
 pub fn dev_folder(runner: &Runner) -> PathBuf {
     runner.target.join("dev-dist/nuclio")

@@ -35,8 +35,10 @@ cargo xtask <command>
   ledger [WORDS]            build, then account for every request while workers are killed and
                             stopped; --mixed --requests 1000000 is the long form of all
                             runtimes at once
-  conformance [FOLDER]      build, then play the processor against the workers of runtimes/NAME, or
-                            of all there are
+  conformance [--portable] [FOLDER]
+                            build, then play the processor against the workers of runtimes/NAME, or
+                            of all there are; --portable: over POSIX shared memory, and without a
+                            FOLDER with a processor built so, too
   codegen                   write the files made from code again
   ci <gate>                 one gate alone";
 

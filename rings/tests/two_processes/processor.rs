@@ -181,8 +181,8 @@ impl Processor {
             }
             if self.end.arm() {
                 wait_readable(self.end.up_bell());
-                // Not blocking; so that the next wait is for the next ring.
-                let _ = nix::unistd::read(self.end.up_bell(), &mut [0; 8]);
+                // So that the next wait is for the next ring.
+                self.end.take_rings();
             }
         }
     }

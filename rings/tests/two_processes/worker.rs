@@ -7,6 +7,8 @@ use rings::abi::{self, Entry, LogHead, down, outcome, up, up_flag};
 use rings::attach::{Hello, MAGIC, Offer, attach_worker};
 use rings::header::EventView;
 use rings::limits::HANDSHAKE_BYTES_MAX;
+#[cfg(feature = "portable")]
+use rings::memory;
 use rings::memory::Map;
 use rings::os::{receive_with_fds, send_with_fds};
 use rings::worker_end::WorkerEnd;
@@ -29,11 +31,26 @@ pub enum Role {
     Ledger,
     /// Tries to write what it must not.
     Intruder,
+    /// Cuts its own segment short as soon as it has it, and stays.
+    #[cfg(feature = "portable")]
+    Cutter,
+    /// Looks at a file that has lost its end, with a watched segment beside it.
+    #[cfg(feature = "portable")]
+    Stray,
 }
 
 impl Role {
     pub const ENV: &str = "RINGS_TEST_ROLE";
-    const ALL: [Self; 4] = [Self::Echo, Self::Waiting, Self::Ledger, Self::Intruder];
+    const ALL: &[Self] = &[
+        Self::Echo,
+        Self::Waiting,
+        Self::Ledger,
+        Self::Intruder,
+        #[cfg(feature = "portable")]
+        Self::Cutter,
+        #[cfg(feature = "portable")]
+        Self::Stray,
+    ];
 
     pub fn name(self) -> String {
         format!("{self:?}")
@@ -41,7 +58,7 @@ impl Role {
 
     pub fn of_this_process() -> Option<Self> {
         let name = std::env::var(Self::ENV).ok()?;
-        Self::ALL.into_iter().find(|role| role.name() == name)
+        Self::ALL.iter().copied().find(|role| role.name() == name)
     }
 }
 
@@ -49,6 +66,12 @@ pub fn run(role: Role) {
     let socket = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
     if role == Role::Intruder {
         return intrude(&socket);
+    }
+    #[cfg(feature = "portable")]
+    match role {
+        Role::Cutter => return cut(&socket),
+        Role::Stray => return stray(),
+        _ => {}
     }
     let (end, offer) = attach_worker(socket, "test", "1.2.3").unwrap();
     assert_eq!(offer.function, "test");
@@ -233,8 +256,8 @@ fn receive(socket: &OwnedFd) -> (Packet, Vec<OwnedFd>) {
     (rmp_serde::from_slice(&bytes[..count]).unwrap(), fds)
 }
 
-/// Takes the descriptors as a worker does, and then tries every door to the processor's memory.
-fn intrude(socket: &OwnedFd) {
+/// Takes the descriptors as a worker does.
+fn descriptors(socket: &OwnedFd, runtime: &str) -> (Box<Offer>, Vec<OwnedFd>) {
     send(
         socket,
         &Packet::Hello(Hello {
@@ -242,13 +265,19 @@ fn intrude(socket: &OwnedFd) {
             abi_major: abi::ABI_MAJOR,
             abi_minor: abi::ABI_MINOR,
             features: 0,
-            runtime: "intruder".into(),
-            runtime_version: "0".into(),
+            runtime: runtime.into(),
+            runtime_version: "1.2.3".into(),
         }),
     );
     let (Packet::Offer(offer), _) = receive(socket) else { panic!("no OFFER") };
     send(socket, &Packet::Accept);
     let (Packet::Descriptors, fds) = receive(socket) else { panic!("no descriptors") };
+    (offer, fds)
+}
+
+/// Tries every door to the processor's memory.
+fn intrude(socket: &OwnedFd) {
+    let (offer, fds) = descriptors(socket, "intruder");
     let layout = offer.layout();
     let [small, large] = offer.event_memory_bytes.map(|bytes| bytes as usize);
     let names = ["small events", "large events", "D"];
@@ -259,14 +288,49 @@ fn intrude(socket: &OwnedFd) {
         assert!(Map::writable(name, fd.as_fd(), bytes).is_err(), "{name} maps writable");
         assert!(nix::unistd::write(fd, b"x").is_err(), "write(2) reaches {name}");
         assert!(nix::unistd::ftruncate(fd, 0).is_err(), "{name} can be cut");
-        // A descriptor opened anew for writing is no way around a seal.
-        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(fd));
-        if let Ok(again) = std::fs::OpenOptions::new().read(true).write(true).open(path) {
-            assert!(Map::writable(name, again.as_fd(), bytes).is_err(), "{name} maps writable");
-        }
+        // A descriptor opened anew for writing is no way around a seal. Without seals it is one, for
+        // a process of the same user: docs/adr/0008.
+        #[cfg(feature = "portable")]
+        continue;
+        #[cfg(not(feature = "portable"))]
+        reopen(name, fd, bytes);
     }
-    // Its own segment it may write, but not resize under the processor's map.
+    // Its own segment it may write, but not resize under the processor's map; see `cut`.
     let own = &fds[3];
     assert!(Map::writable("U", own.as_fd(), layout.u_bytes()).is_ok());
+    #[cfg(not(feature = "portable"))]
     assert!(nix::unistd::ftruncate(own, 0).is_err(), "U can be cut");
+}
+
+#[cfg(not(feature = "portable"))]
+fn reopen(name: &'static str, fd: &OwnedFd, bytes: usize) {
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(fd));
+    if let Ok(again) = std::fs::OpenOptions::new().read(true).write(true).open(path) {
+        assert!(Map::writable(name, again.as_fd(), bytes).is_err(), "{name} maps writable");
+    }
+}
+
+/// Attaches, with nothing in the place of its segment when it says so.
+#[cfg(feature = "portable")]
+fn cut(socket: &OwnedFd) {
+    let (_, fds) = descriptors(socket, "cutter");
+    nix::unistd::ftruncate(&fds[3], 0).unwrap();
+    send(socket, &Packet::Attached);
+    // Until the processor is gone.
+    assert_eq!(nix::unistd::read(&fds[4], &mut [0; 1]), Ok(0));
+}
+
+/// Does not come back from its last look.
+#[cfg(feature = "portable")]
+fn stray() {
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    use rings::sync::Ordering;
+    let (fd, watched) = memory::create("watched", 8192, memory::Writer::Peer).unwrap();
+    nix::unistd::ftruncate(&fd, 0).unwrap();
+    assert_eq!(watched.load(0, Ordering::Relaxed), 0);
+    let fd = memfd_create(c"stray", MFdFlags::MFD_CLOEXEC).unwrap();
+    nix::unistd::ftruncate(&fd, 8192).unwrap();
+    let other = Map::read_only("stray", fd.as_fd(), 8192).unwrap();
+    nix::unistd::ftruncate(&fd, 0).unwrap();
+    println!("{}", other.load(0, Ordering::Relaxed));
 }

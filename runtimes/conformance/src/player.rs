@@ -260,12 +260,8 @@ impl Player {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        // An eventfd keeps its number until it is read; without a ring there is nothing to read.
-        let mut rung = [0u8; 8];
-        match rustix::io::read(bell, &mut rung) {
-            Ok(_) | Err(rustix::io::Errno::AGAIN) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        self.end.take_rings();
+        Ok(())
     }
 
     /// Takes all that is there.

@@ -390,6 +390,9 @@ pub fn watch_bell() -> i32 {
     connected().watch_bell().unwrap_or_else(|error| give_up(error))
 }
 
+/// The fields of [`Eager`], in their order.
+type EagerFields = (Py<PyAny>, Py<PyDict>, Py<PyDict>, Py<PyAny>);
+
 /// What the events of this worker run, and the loop that runs them: see [`Hooks`].
 #[pyfunction]
 pub fn use_loop(
@@ -399,7 +402,7 @@ pub fn use_loop(
     set_claim: Py<PyAny>,
     look_soon: Py<PyAny>,
     sent: Py<PyAny>,
-    eager: Option<(Py<PyAny>, Py<PyDict>, Py<PyDict>, Py<PyAny>)>,
+    eager: Option<EagerFields>,
 ) -> PyResult<()> {
     let coroutine_type = py.import("types")?.getattr("CoroutineType")?.unbind();
     let eager =

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use shim::Event;
 
 /// Fields of one event, read once.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Fields {
     pub id: String,
     pub method: String,

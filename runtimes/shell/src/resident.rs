@@ -177,7 +177,8 @@ impl Resident {
         {
             return self.fail(&event, &format!("the program cannot be started: {error}"));
         }
-        let fields = Fields::of(&event);
+        let wants_fields = self.framing == Framing::Length || self.settings.sent.any_field();
+        let fields = if wants_fields { Fields::of(&event) } else { Fields::default() };
         let whole;
         let body = match event.body() {
             Body::Whole(bytes) => bytes,
@@ -192,7 +193,7 @@ impl Resident {
         let headers = if sent.headers { lines.collect() } else { Vec::new() };
         let request = Request { fields: &fields, sent, headers, body };
         frames::write(self.framing, &request, &mut self.request);
-        match self.ask(&event, &fields.id)? {
+        match self.ask(&event)? {
             Turn::Answered(Ok(answer)) => {
                 let mut head = HeadBlock::new();
                 let pushed = answer.head.iter().try_for_each(|(n, v)| push(&mut head, n, v));
@@ -210,7 +211,7 @@ impl Resident {
     }
 
     /// Gives the program the request and waits for its reply.
-    fn ask(&mut self, event: &Event, id: &str) -> Result<Turn, ShimError> {
+    fn ask(&mut self, event: &Event) -> Result<Turn, ShimError> {
         let (mut fed, mut looked) = (0, 0);
         loop {
             let Some(living) = &mut self.living else {
@@ -238,7 +239,7 @@ impl Resident {
             if errors {
                 self.read_errors(event.claim());
             }
-            if output && let Some(turn) = self.read_reply(event.claim(), id, &mut looked) {
+            if output && let Some(turn) = self.read_reply(event, &mut looked) {
                 if fed < self.request.len() {
                     // What it did not read would be taken for the next request.
                     self.bury(event.claim(), Some("replied before it had read its request".into()));
@@ -261,7 +262,8 @@ impl Resident {
         fed < self.request.len() && fds[0].revents().contains(PollFlags::ERR)
     }
 
-    fn read_reply(&mut self, claim: u64, id: &str, looked: &mut usize) -> Option<Turn> {
+    fn read_reply(&mut self, event: &Event, looked: &mut usize) -> Option<Turn> {
+        let claim = event.claim();
         let living = self.living.as_mut()?;
         let read = &mut living.read;
         let before = read.len();
@@ -270,7 +272,7 @@ impl Resident {
             // A reply is rarely longer than this: no second look at an empty pipe.
             bytes.len() == READ_BYTES && read.len() - before < TURN_BYTES_MAX
         });
-        let found = frames::read(self.framing, read, *looked, id);
+        let found = frames::read(self.framing, read, *looked, || event.id());
         *looked = read.len();
         let (size, answered) = match found {
             Read::Part if progress == Progress::Ended => {

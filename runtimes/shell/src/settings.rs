@@ -49,6 +49,11 @@ impl Sent {
     pub const NONE: Self =
         Self { id: false, method: false, path: false, query: false, headers: false, body: false };
 
+    /// True if more of an event must be read than its headers and its body.
+    pub fn any_field(self) -> bool {
+        self.id || self.method || self.path || self.query
+    }
+
     fn add(&mut self, name: &str) -> Option<()> {
         let field = match name {
             "id" => &mut self.id,

@@ -25,6 +25,7 @@ impl Data {
             self.counters.bells_up += 1;
             self.undrained.push(key);
             self.workers[key].silent_since_ns = 0;
+            self.workers[key].end.keep_bell_empty();
         }
     }
 

@@ -204,8 +204,9 @@ class Deadlines(BatchCase):
     def test_while_it_runs(self):
         # Whoever came first is at its deadline first; the other may be, too, in the same moment.
         told = self.told(["/sleeps"] * 2, headers=["X-Seconds: 60"])
-        self.assertEqual(told[0][0], 408)
-        self.assertIn(told[1][0], (408, 502))
+        statuses = sorted(status for status, _ in told)
+        self.assertEqual(statuses[0], 408)
+        self.assertIn(statuses[1], (408, 502))
         self.assertEqual(self.notes(), ["began 2"])
 
 

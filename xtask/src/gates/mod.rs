@@ -60,8 +60,11 @@ fn fmt(runner: &Runner) -> Result<()> {
 }
 
 fn clippy(runner: &Runner) -> Result<()> {
-    let arguments = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-    runner.run(&mut runner.cargo(arguments))
+    let rules = ["--all-targets", "--", "-D", "warnings"];
+    runner.run(runner.cargo(["clippy", "--workspace"]).args(rules))?;
+    let portable = ["clippy", "-p", "rings", "-p", "supervisor", "-p", "nuclio-conformance"];
+    let features = ["--features", "rings/portable,supervisor/portable"];
+    runner.run(runner.cargo(portable).args(features).args(rules))
 }
 
 /// Prints every finding and fails when there is one.

@@ -1,7 +1,8 @@
 //! What the kernel says about a tree of processes and about the whole machine.
 //!
 //! CPU comes from each process's own clock (nanoseconds, threads that have ended included), the
-//! rest from /proc.
+//! rest from /proc. What processes used that came and went in between is in their parent's count of
+//! reaped children, in ticks.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,6 +24,8 @@ pub struct Process {
 #[derive(Debug, Clone, Copy, Default)]
 struct Figures {
     cpu_ns: u64,
+    /// Of children that it has reaped.
+    reaped_ns: u64,
     switches_voluntary: u64,
     switches_forced: u64,
 }
@@ -37,10 +40,11 @@ pub struct Tree {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TreeUse {
     pub root_cpu_ns: u64,
+    /// With those that came and went, once their parent has reaped them.
     pub others_cpu_ns: u64,
     pub switches_voluntary: u64,
     pub switches_forced: u64,
-    /// Processes that came or went in between; what they used is partly unknown.
+    /// Processes that were there at one end only; how often those switched is unknown.
     pub changed: u64,
 }
 
@@ -103,13 +107,20 @@ impl Tree {
             } else {
                 sum.others_cpu_ns += cpu_ns;
             }
+            sum.others_cpu_ns += after.reaped_ns.saturating_sub(before.reaped_ns);
             let voluntary = after.switches_voluntary.saturating_sub(before.switches_voluntary);
             let forced = after.switches_forced.saturating_sub(before.switches_forced);
             sum.switches_voluntary += voluntary;
             sum.switches_forced += forced;
         }
-        let gone = self.processes.keys().filter(|process| !later.processes.contains_key(process));
-        sum.changed += gone.count() as u64;
+        for (process, before) in &self.processes {
+            if !later.processes.contains_key(process) {
+                sum.changed += 1;
+                // It was reaped with all it had used, of which this part is older.
+                let older = before.cpu_ns + before.reaped_ns;
+                sum.others_cpu_ns = sum.others_cpu_ns.saturating_sub(older);
+            }
+        }
         sum
     }
 }
@@ -118,7 +129,7 @@ fn figures_of(pid: i32) -> Option<Figures> {
     let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid)).ok()?;
     let time = clock_gettime(clock).ok()?;
     let cpu_ns = time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64;
-    let mut figures = Figures { cpu_ns, ..Figures::default() };
+    let mut figures = Figures { cpu_ns, reaped_ns: reaped_ns(pid)?, ..Figures::default() };
     for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
         let Ok(status) = fs::read_to_string(thread.ok()?.path().join("status")) else { continue };
         figures.switches_voluntary += status_field(&status, "voluntary_ctxt_switches:");
@@ -135,11 +146,23 @@ fn status_field(status: &str, name: &str) -> u64 {
         .unwrap_or(0)
 }
 
+/// User and system time of the children that a process has reaped.
+fn reaped_ns(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let ticks = after_name(&stat)?.into_iter().skip(13).take(2);
+    Some(ticks.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() * TICK_NS)
+}
+
+/// What follows the name in a line of /proc/PID/stat. The name stands in brackets and may itself hold
+/// brackets and blanks; what follows the last one is plain.
+fn after_name(stat: &str) -> Option<Vec<&str>> {
+    Some(stat.rsplit_once(')')?.1.split_whitespace().collect())
+}
+
 /// Parent and start time of a process that has not ended.
 fn parent_and_start(pid: i32) -> Option<(i32, u64)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in brackets may itself hold brackets and blanks; what follows the last one is plain.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let fields = after_name(&stat)?;
     let is_zombie = matches!(*fields.first()?, "Z" | "X");
     let parent = fields.get(1)?.parse().ok()?;
     let started = fields.get(19)?.parse().ok()?;
@@ -190,6 +213,25 @@ mod tests {
         let used = before.use_until(&Tree::read(pid).unwrap());
         assert!(used.root_cpu_ns > 100_000, "{used:?} {spun}");
         assert!(processes_of(pid).unwrap().into_iter().any(is_alive));
+    }
+
+    #[test]
+    fn a_child_that_has_ended_is_counted() {
+        let mut shell = std::process::Command::new("sh");
+        // The child of our child: reaped by it, while it lives on and waits for its input.
+        shell.args([
+            "-c",
+            "sh -c 'i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done'; echo; read x",
+        ]);
+        shell.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut shell = shell.spawn().unwrap();
+        let before = Tree::read(std::process::id() as i32).unwrap();
+        let mut line = [0];
+        std::io::Read::read_exact(&mut shell.stdout.take().unwrap(), &mut line).unwrap();
+        let used = before.use_until(&Tree::read(std::process::id() as i32).unwrap());
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+        assert!(used.others_cpu_ns >= TICK_NS, "{used:?}");
     }
 
     #[test]

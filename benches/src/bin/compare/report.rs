@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::measure::{Measured, OTHERS_SHARE_MAX, Settings};
 use crate::places::Places;
-use crate::scenario::{PeerLimit, Scenario};
+use crate::scenario::{EXEC_TO_RESIDENT_MIN, PeerLimit, Scenario};
 use crate::server::Server;
 
 /// All runs of one server in one scenario.
@@ -93,13 +93,15 @@ impl Table<'_> {
     /// How many times the CPU of `base` this server takes: the median of the turns' own ratios, so
     /// that a machine that changes between turns does not blur it.
     fn cpu_ratio(&self, server: Server, base: Server) -> Option<f64> {
+        self.ratio(server, base, Measured::server_us)
+    }
+
+    fn ratio(&self, server: Server, base: Server, of: impl Fn(&Measured) -> f64) -> Option<f64> {
         let turns = |server: Server| self.rows.iter().find(|row| row.server == server);
         let (row, base) = (turns(server)?, turns(base)?);
         let ratios = self.counted.iter().filter_map(|&turn| {
             match (row.turns.get(turn)?, base.turns.get(turn)?) {
-                (Turn::Measured(run), Turn::Measured(base)) => {
-                    Some(run.server_us() / base.server_us())
-                }
+                (Turn::Measured(run), Turn::Measured(base)) => Some(of(run) / of(base)),
                 _ => None,
             }
         });
@@ -186,34 +188,48 @@ impl Table<'_> {
     /// The promises about CPU, each with what was seen.
     fn verdicts(&self) -> String {
         let mut text = String::new();
-        if !self.rows.iter().any(|row| row.server == Server::Nuclio) {
-            return text;
-        }
-        let mut say = |name: &str, base: Option<Server>, most: f64| {
-            let ratio = base.and_then(|base| self.cpu_ratio(Server::Nuclio, base));
-            let seen = match ratio {
+        let is_there = |server| self.rows.iter().any(|row| row.server == server);
+        let mut say = |of: Server, name: &str, base: Option<Server>, most: f64| {
+            let seen = match base.and_then(|base| self.cpu_ratio(of, base)) {
                 Some(ratio) if ratio <= most => format!("{ratio:.2}, target {most}: met"),
                 Some(ratio) => format!("{ratio:.2}, target {most}: MISSED"),
                 None => format!("not measured, target {most}"),
             };
-            writeln!(text, "\nCPU of nuclio / {name}: {seen}").ok();
+            writeln!(text, "\nCPU of {} / {name}: {seen}", of.name()).ok();
         };
-        if let Some(most) = self.scenario.floor_ratio_max {
-            say("floor", Some(Server::Floor), most);
-        }
-        let servers = self.rows.iter().map(|row| row.server);
-        match self.scenario.peer_limit {
-            Some(PeerLimit::BestGranian(most)) => {
-                let best = self.cheapest(servers.filter(|server| server.is_granian()));
-                say("granian's best interface", best, most);
+        if is_there(Server::Nuclio) {
+            if let Some(most) = self.scenario.floor_ratio_max {
+                say(Server::Nuclio, "floor", Some(Server::Floor), most);
             }
-            Some(PeerLimit::BelowEveryPeer) => {
-                let best = self.cheapest(servers.filter(|server| server.is_peer()));
-                say("the best peer", best, 1.0);
+            let servers = self.rows.iter().map(|row| row.server);
+            match self.scenario.peer_limit {
+                Some(PeerLimit::BestGranian(most)) => {
+                    let best = self.cheapest(servers.filter(|server| server.is_granian()));
+                    say(Server::Nuclio, "granian's best interface", best, most);
+                }
+                Some(PeerLimit::BelowEveryPeer) => {
+                    let best = self.cheapest(servers.filter(|server| server.is_peer()));
+                    say(Server::Nuclio, "the best peer", best, 1.0);
+                }
+                None => {}
             }
-            None => {}
         }
+        for promise in self.scenario.promises.iter().filter(|promise| is_there(promise.of)) {
+            say(promise.of, &promise.than.name(), Some(promise.than), promise.most);
+        }
+        text.push_str(&self.resident_verdict().unwrap_or_default());
         text
+    }
+
+    /// Exec mode beside resident mode: worker and script, without the processor.
+    fn resident_verdict(&self) -> Option<String> {
+        let behind = |run: &Measured| run.per_request(run.others_cpu_ns);
+        let ratio = self.ratio(Server::NuclioExec, Server::NuclioResident, behind)?;
+        let verdict = if ratio >= EXEC_TO_RESIDENT_MIN { "met" } else { "MISSED" };
+        Some(format!(
+            "\nCPU of worker and script, nuclio-exec / nuclio-resident: {ratio:.1}, target at least \
+             {EXEC_TO_RESIDENT_MIN}: {verdict}\n"
+        ))
     }
 
     /// Writes the table and its raw data to `folder`.

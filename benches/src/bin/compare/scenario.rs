@@ -1,4 +1,6 @@
-//! The table of loads: what is asked, over how many connections.
+//! The table of loads: what is asked, over how many connections, and what was promised of it.
+
+use crate::server::Server;
 
 /// One load, the same for every server.
 pub struct Scenario {
@@ -18,6 +20,15 @@ pub struct Scenario {
     pub floor_ratio_max: Option<f64>,
     /// The same against the better of granian's interfaces, or against every peer.
     pub peer_limit: Option<PeerLimit>,
+    /// What was promised of nuclio with other languages.
+    pub promises: &'static [Promise],
+}
+
+/// The CPU a request of one server is at most so many times that of another.
+pub struct Promise {
+    pub of: Server,
+    pub than: Server,
+    pub most: f64,
 }
 
 #[derive(Clone, Copy)]
@@ -25,6 +36,9 @@ pub enum PeerLimit {
     BestGranian(f64),
     BelowEveryPeer,
 }
+
+/// What a trivial script must cost in exec mode, processor left out, as a multiple of resident mode.
+pub const EXEC_TO_RESIDENT_MIN: f64 = 50.0;
 
 pub const HELLO_BODY: &[u8] = b"hello";
 
@@ -41,6 +55,11 @@ const HELLO: Scenario = Scenario {
     calm_wrk_us_max: Some(CALM_WRK_US),
     floor_ratio_max: Some(1.35),
     peer_limit: Some(PeerLimit::BestGranian(0.55)),
+    promises: &[
+        Promise { of: Server::NuclioNode, than: Server::NodeHttp, most: 0.6 },
+        Promise { of: Server::NuclioNode, than: Server::Fastify, most: 1.0 },
+        Promise { of: Server::NuclioNative, than: Server::Floor, most: 1.2 },
+    ],
 };
 
 const ECHO: Scenario = Scenario {
@@ -51,6 +70,7 @@ const ECHO: Scenario = Scenario {
     native_handler: "echo.rs",
     floor_ratio_max: Some(1.5),
     peer_limit: Some(PeerLimit::BelowEveryPeer),
+    promises: &[Promise { of: Server::NuclioNode, than: Server::NodeHttp, most: 1.0 }],
     ..HELLO
 };
 
@@ -63,6 +83,7 @@ pub const SCENARIOS: [Scenario; 5] = [
         calm_wrk_us_max: None,
         floor_ratio_max: None,
         peer_limit: None,
+        promises: &[],
         ..HELLO
     },
     ECHO,

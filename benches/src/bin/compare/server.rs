@@ -52,6 +52,10 @@ pub enum Server {
     /// `node:http` and nothing else
     NodeHttp,
     Fastify,
+    /// `nuclio run` with a script in exec mode: a process an event
+    NuclioExec,
+    /// `nuclio run` with a script in resident mode, which is told nothing but the body
+    NuclioResident,
 }
 
 impl Server {
@@ -61,6 +65,12 @@ impl Server {
 
     pub fn is_nuclio(self) -> bool {
         matches!(self, Self::Nuclio | Self::NuclioView | Self::NuclioNative | Self::NuclioNode)
+            || self.is_shell()
+    }
+
+    /// One of those that run a script.
+    pub fn is_shell(self) -> bool {
+        matches!(self, Self::NuclioExec | Self::NuclioResident)
     }
 
     pub fn is_peer(self) -> bool {
@@ -79,7 +89,7 @@ impl Server {
             Self::Uvicorn => Some("uvicorn"),
             Self::Fastify => Some("fastify"),
             Self::Floor | Self::Nuclio | Self::NuclioView | Self::NuclioNative => None,
-            Self::NuclioNode | Self::NodeHttp => None,
+            Self::NuclioNode | Self::NodeHttp | Self::NuclioExec | Self::NuclioResident => None,
         }
     }
 
@@ -105,6 +115,11 @@ impl Server {
             Self::NuclioNode => nuclio(places, &scenario.handler.replace(".py", ".js"), ports)?,
             Self::NodeHttp => node(places, "node_http.js", &port),
             Self::Fastify => node(places, "fastify_app.js", &port),
+            Self::NuclioExec | Self::NuclioResident => {
+                ensure!(scenario.body_bytes == 0, "its script answers hello and nothing else");
+                let exec = self == Self::NuclioExec;
+                nuclio(places, if exec { "hello.sh" } else { "hello_resident.sh" }, ports)?
+            }
         };
         Ok(command)
     }

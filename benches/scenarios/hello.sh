@@ -1,0 +1,3 @@
+#!/bin/sh
+# Answers hello; a process an event.
+printf hello
