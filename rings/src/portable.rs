@@ -100,7 +100,7 @@ impl Watch {
         });
         let place = free.unwrap_or_else(|| Place::add(bytes));
         place.is_cut.store(false, Ordering::Relaxed);
-        place.start.store(start as usize, Ordering::Release);
+        place.start.store(start as usize, Ordering::Release); // no model: a signal handler reads it
         Ok(Self { place })
     }
 
@@ -114,7 +114,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let _changes = CHANGES.lock().unwrap_or_else(PoisonError::into_inner);
-        self.place.start.store(0, Ordering::Release);
+        self.place.start.store(0, Ordering::Release); // no model: a signal handler reads it
     }
 }
 
@@ -142,18 +142,18 @@ impl Place {
     fn add(bytes: usize) -> &'static Self {
         let (start, is_cut) = (AtomicUsize::new(0), AtomicBool::new(false));
         let place = Box::leak(Box::new(Self { start, bytes, is_cut, next: first() }));
-        PLACES.store(place, Ordering::Release);
+        PLACES.store(place, Ordering::Release); // no model: a signal handler reads it
         place
     }
 
     fn contains(&self, address: usize) -> bool {
-        let start = self.start.load(Ordering::Acquire);
+        let start = self.start.load(Ordering::Acquire); // no model: in a signal handler
         start != 0 && address.checked_sub(start).is_some_and(|offset| offset < self.bytes)
     }
 
     /// Puts zeros in the place of the map.
     fn replace(&self) -> bool {
-        let start = self.start.load(Ordering::Acquire) as *mut c_void;
+        let start = self.start.load(Ordering::Acquire) as *mut c_void; // no model: in a signal handler
         let flags = libc::MAP_FIXED | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: the range is a map of ours, kept alive by whoever looks at it now, that has nothing
         // behind it any more; nobody holds a reference into memory that a worker writes.
@@ -168,7 +168,7 @@ impl Place {
 
 fn first() -> Option<&'static Place> {
     // SAFETY: null, or a leaked place, whole before it was published.
-    unsafe { PLACES.load(Ordering::Acquire).as_ref() }
+    unsafe { PLACES.load(Ordering::Acquire).as_ref() } // no model: in a signal handler
 }
 
 fn places() -> impl Iterator<Item = &'static Place> {
