@@ -5,11 +5,11 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import signal
 import unittest
 from urllib.parse import quote
 
+from desk import refuse_skip
 from faults import FaultCase, function
 from processor import Processor, http_trigger, is_alive, wait_until
 from wire import Client, ask, request
@@ -82,7 +82,10 @@ def path_of(name):
     return "/" + quote(name)
 
 
-@unittest.skipUnless(shutil.which("node"), "there is no node on PATH")
+def setUpModule():
+    refuse_skip("node")
+
+
 class NodeCase(FaultCase):
     file = "function.js"
 
@@ -384,7 +387,6 @@ class Watched(NodeCase):
         wait_until(lambda: served() == b"mended", "the saved code serves")
 
 
-@unittest.skipUnless(shutil.which("node"), "there is no node on PATH")
 class Refusals(unittest.TestCase):
     """Code that cannot be served: one sentence, and an exit code that says whose fault it is."""
 
@@ -412,7 +414,6 @@ class Refusals(unittest.TestCase):
                 self.assertIn(told, processor.stderr())
 
 
-@unittest.skipUnless(shutil.which("node"), "there is no node on PATH")
 class Modules(unittest.TestCase):
     """The kinds of modules, and a handler that is exported late."""
 
